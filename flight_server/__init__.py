@@ -1,0 +1,3 @@
+"""Arrow Flight SQL over many object-store buckets."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,262 @@
+"""Reads manifests of catalogs that were written before buckets existed.
+
+Two forms, told apart by the file's first bytes. JSON:
+
+    {"datasets": [{"id", "name", "created_at",
+                   "objects": [{"bucket"?, "key", "size_bytes", "created_at"?}]}]}
+
+The same flattened as Parquet, one row for each object, with the columns `dataset_id` (or `id`),
+`dataset_name` (or `name`), `dataset_created_at` (or `created_at`), `bucket` (may be null or absent), `key`
+and `size_bytes`; a row whose key is null stands for a dataset without objects.
+
+Moments are ISO 8601 texts (in Parquet timestamps too), UTC unless they say otherwise. When an object was
+created is not read. Other fields and columns are ignored.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from flight_server.domain.bucket import BucketRegistry
+from flight_server.errors import InvalidArgumentError
+
+_PARQUET_MAGIC = b"PAR1"
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+_MAX_BYTES = 2**63 - 1
+
+# Only the key behind the bucket matters here, and that needs no configured buckets.
+_URLS = BucketRegistry(())
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyObject:
+    """One stored object; `bucket` is "" where the manifest names none, `key` may be a legacy URL."""
+
+    bucket: str
+    key: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyDataset:
+    """One dataset of a manifest; its objects stand in the manifest's order, each once."""
+
+    id: str
+    name: str
+    created_at: datetime
+    objects: tuple[LegacyObject, ...]
+
+
+def read_manifest(path: Path) -> list[LegacyDataset]:
+    """Read a manifest; entries with the same id become one dataset with all their objects.
+
+    Raises InvalidArgumentError, which names the entry and what is wrong with it.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidArgumentError(f"the manifest {path.name} cannot be read: {error.strerror}") from error
+    entries = _parquet_entries(content) if content.startswith(_PARQUET_MAGIC) else _json_entries(content)
+    return _union(entries)
+
+
+def _union(entries: Iterable[LegacyDataset]) -> list[LegacyDataset]:
+    """Join entries of one id: the newest `created_at` counts, their names must agree."""
+    first: dict[str, LegacyDataset] = {}
+    newest: dict[str, datetime] = {}
+    objects: dict[str, dict[tuple[str, str], LegacyObject]] = {}
+    for entry in entries:
+        known = first.setdefault(entry.id, entry)
+        if known.name != entry.name:
+            raise InvalidArgumentError(
+                f"the manifest gives dataset {entry.id} two names, {known.name!r} and {entry.name!r}; "
+                "one id has one name"
+            )
+        newest[entry.id] = max(newest.get(entry.id, entry.created_at), entry.created_at)
+        own = objects.setdefault(entry.id, {})
+        for item in entry.objects:
+            own.setdefault((item.bucket, item.key), item)
+    return [
+        LegacyDataset(id, entry.name, newest[id], tuple(objects[id].values())) for id, entry in first.items()
+    ]
+
+
+def _json_entries(content: bytes) -> Iterator[LegacyDataset]:
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgumentError(f"the manifest is neither Parquet nor JSON: {error}") from error
+    if not isinstance(document, dict) or "datasets" not in document:
+        raise InvalidArgumentError('the manifest must be a JSON object {"datasets": [...]}')
+    for number, entry in enumerate(_list(document["datasets"], "datasets")):
+        yield _json_dataset(entry, f"datasets[{number}]")
+
+
+def _json_dataset(entry: object, where: str) -> LegacyDataset:
+    fields = _object(entry, where)
+    items = _list(fields.get("objects"), f"{where}.objects")
+    return LegacyDataset(
+        _field(fields, "id", where, _ID_RULE),
+        _field(fields, "name", where, _NAME_RULE),
+        _field(fields, "created_at", where, _MOMENT_RULE),
+        tuple(_json_object(item, f"{where}.objects[{number}]") for number, item in enumerate(items)),
+    )
+
+
+def _json_object(item: object, where: str) -> LegacyObject:
+    fields = _object(item, where)
+    return LegacyObject(
+        _field(fields, "bucket", where, _BUCKET_RULE),
+        _field(fields, "key", where, _KEY_RULE),
+        _field(fields, "size_bytes", where, _SIZE_RULE),
+    )
+
+
+def _object(value: object, where: str) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    raise _wrong(where, value, "a JSON object")
+
+
+def _list(value: object, where: str) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    raise _wrong(where, value, "a list")
+
+
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "id": ("dataset_id", "id"),
+    "name": ("dataset_name", "name"),
+    "created_at": ("dataset_created_at", "created_at"),
+    "bucket": ("bucket",),
+    "key": ("key",),
+    "size_bytes": ("size_bytes",),
+}
+"""Field → the columns that may hold it, the first that exists counts."""
+
+
+def _parquet_entries(content: bytes) -> Iterator[LegacyDataset]:
+    try:
+        with parquet.ParquetFile(pa.BufferReader(content)) as file:
+            columns = _columns(file.schema_arrow.names)
+            start = 0
+            for batch in file.iter_batches(columns=list(columns.values())):
+                values = {field: _values(batch.column(name)) for field, name in columns.items()}
+                yield from _parquet_rows(values, start, batch.num_rows)
+                start += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidArgumentError("the manifest begins like Parquet but cannot be read as such") from error
+
+
+def _values(column: "pa.Array[Any]") -> list[Any]:
+    if pa.types.is_timestamp(column.type):
+        # Python has no nanoseconds; a moment without a time zone is UTC.
+        column = column.cast(pa.timestamp("us", tz="UTC"), safe=False)
+    return column.to_pylist()
+
+
+def _columns(names: list[str]) -> dict[str, str]:
+    found = {}
+    for field, accepted in _COLUMNS.items():
+        name = next((name for name in accepted if name in names), None)
+        if name is not None:
+            found[field] = name
+        elif field != "bucket":
+            raise InvalidArgumentError(f"the manifest has no column {' or '.join(accepted)}")
+    return found
+
+
+def _parquet_rows(values: dict[str, list[Any]], start: int, rows: int) -> Iterator[LegacyDataset]:
+    for number in range(rows):
+        fields = {field: column[number] for field, column in values.items()}
+        where = f"row {start + number}"
+        items = () if fields["key"] is None else (_json_object(fields, where),)
+        yield LegacyDataset(
+            _field(fields, "id", where, _ID_RULE),
+            _field(fields, "name", where, _NAME_RULE),
+            _field(fields, "created_at", where, _MOMENT_RULE),
+            items,
+        )
+
+
+def _id(value: object) -> str | None:
+    return value if isinstance(value, str) and _ID.fullmatch(value) else None
+
+
+def _name(value: object) -> str | None:
+    return value if isinstance(value, str) and _NAME.fullmatch(value) else None
+
+
+def _bucket(value: object) -> str | None:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) and not _UNSTORABLE.search(value) else None
+
+
+def _size(value: object) -> int | None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= _MAX_BYTES else None
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _key(value: object) -> str | None:
+    if not isinstance(value, str) or _UNSTORABLE.search(value):
+        return None
+    _, key = _URLS.split_legacy_url(value) or ("", value)
+    is_inside = key and not key.startswith("/") and ".." not in key.split("/")
+    return value if is_inside and "\\" not in key and "://" not in key else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule(Generic[_T]):
+    """How a field is checked: the value, or None when it is not what `wanted` says."""
+
+    check: Callable[[object], _T | None]
+    wanted: str
+
+
+_ID_RULE = _Rule(_id, "1 to 128 letters, digits, '_', '.' and '-', the first one a letter or digit")
+_NAME_RULE = _Rule(_name, "a text of 1 to 255 characters without control characters")
+_BUCKET_RULE = _Rule(_bucket, "a text, null or absent")
+_SIZE_RULE = _Rule(_size, "a number of bytes: a whole number from 0")
+_MOMENT_RULE = _Rule(_moment, "a moment in ISO 8601, such as 2024-05-01T12:00:00Z")
+_KEY_RULE = _Rule(
+    _key,
+    "a key under the bucket's root, or lakehouse://<bucket>/<key>; "
+    "a key is not absolute and holds no '..' part, backslash, NUL or '://'",
+)
+
+
+def _field(fields: dict[str, Any], name: str, where: str, rule: _Rule[_T]) -> _T:
+    value = fields.get(name)
+    checked = rule.check(value)
+    if checked is None:
+        raise _wrong(f"{where}.{name}", value, rule.wanted)
+    return checked
+
+
+def _wrong(where: str, value: object, wanted: str) -> InvalidArgumentError:
+    shown = "missing" if value is None else repr(value)[:80]
+    return InvalidArgumentError(f"the manifest is wrong at {where}: it is {shown}, and must be {wanted}")

@@ -1,0 +1,261 @@
+"""The catalog: which datasets exist, what each version consists of, and what has been committed."""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Select,
+    bindparam,
+    func,
+    insert,
+    inspect,
+    make_url,
+    or_,
+    select,
+)
+from sqlalchemy.exc import ArgumentError
+
+from flight_server.catalog import commits, imports, migration
+from flight_server.catalog.sqlite import WRITES, CommitWatch, open_engine, translated
+from flight_server.catalog.tables import (
+    SCHEMA_VERSION,
+    dataset_versions,
+    datasets,
+    meta,
+    metadata,
+    object_refs,
+    schemas,
+    secret_keys,
+)
+from flight_server.domain.bucket import BucketRegistry
+from flight_server.domain.dataset import (
+    CommittedChange,
+    Dataset,
+    DatasetChange,
+    ImportedDataset,
+    ObjectRef,
+    fold_name,
+)
+from flight_server.errors import FailedPreconditionError, InvalidArgumentError
+
+_KEY_BYTES = 32
+_VERSION_NAME = "schema_version"
+
+
+def _datasets_at_commit() -> Select[Any]:
+    versions, earlier = dataset_versions, dataset_versions.alias()
+    newest = (
+        select(func.max(earlier.c.commit))
+        .where(earlier.c.dataset == datasets.c.id, earlier.c.commit <= bindparam("commit"))
+        .scalar_subquery()
+    )
+    return (
+        select(
+            *datasets.c["id", "namespace", "name"], *versions.c["version", "commit"], schemas.c.arrow_schema
+        )
+        .join(versions, versions.c.dataset == datasets.c.id)
+        .join(schemas, schemas.c.id == versions.c.schema_id, isouter=True)
+        .where(datasets.c.shadowed_by.is_(None), versions.c.commit == newest)
+    )
+
+
+_LIST_DATASETS = _datasets_at_commit().order_by(datasets.c.namespace, datasets.c.lower_name)
+_FIND_DATASET = _datasets_at_commit().where(
+    datasets.c.lower_name == bindparam("name"),
+    datasets.c.namespace.in_(bindparam("namespaces", expanding=True)),
+)
+_LIST_NAMES = (
+    select(*datasets.c["namespace", "name"])
+    .join(dataset_versions, dataset_versions.c.dataset == datasets.c.id)
+    .where(
+        datasets.c.shadowed_by.is_(None),
+        dataset_versions.c.version == 1,
+        dataset_versions.c.commit <= bindparam("commit"),
+    )
+    .order_by(datasets.c.namespace, datasets.c.lower_name)
+)
+_LIST_OBJECTS = (
+    select(*object_refs.c["bucket", "key", "rows", "bytes", "schema_id", "managed"])
+    .where(
+        object_refs.c.dataset == bindparam("dataset"),
+        object_refs.c.added_version <= bindparam("version"),
+        or_(
+            object_refs.c.removed_version.is_(None),
+            object_refs.c.removed_version > bindparam("version"),
+        ),
+    )
+    .order_by(object_refs.c.id)
+)
+
+
+class Catalog:
+    """The set of datasets and their versions; every method may be called from any thread.
+
+    Each call is one transaction, and reads never wait for writers. All state is in the database, where
+    other processes may change it at any time; the only state here is the watch, which has its own lock.
+    """
+
+    def __init__(self, engine: Engine, watch: CommitWatch) -> None:
+        self._reader = engine
+        self._writer = engine.execution_options(**{WRITES: True})
+        self._watch = watch
+
+    @classmethod
+    def open(cls, url: str) -> "Catalog":
+        """Open the catalog at a database URL (`sqlite:///…`), making it when it is new; the caller closes it.
+
+        Raises FailedPreconditionError when the database is not a catalog of this version,
+        InvalidArgumentError when the URL names no database that is served.
+        """
+        parsed = _parse(url)
+        with translated():
+            engine = open_engine(parsed)
+            try:
+                _ensure_schema(engine)
+                return cls(engine, CommitWatch(parsed))
+            except BaseException:
+                engine.dispose()
+                raise
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._watch.close()
+        self._reader.dispose()
+
+    def newest_commit(self) -> int:
+        """Return the id of the newest commit of any process, 0 when there is none."""
+        with translated():
+            return self._watch.newest()
+
+    def secret_keys(self) -> tuple[bytes, ...]:
+        """Return the keys that sign tickets and handles, the newest last."""
+        with self._read() as connection:
+            return tuple(connection.execute(select(secret_keys.c.key).order_by(secret_keys.c.id)).scalars())
+
+    def find_dataset(self, namespaces: Sequence[str], name: str, commit: int) -> Dataset | None:
+        """Find the dataset of a name as it was at a commit; the first namespace that has it wins.
+
+        Names compare as `fold_name` says.
+        """
+        order = [fold_name(namespace) for namespace in namespaces]
+        values = {"namespaces": order, "name": fold_name(name), "commit": commit}
+        with self._read() as connection:
+            found = [Dataset(*row) for row in connection.execute(_FIND_DATASET, values)]
+        return min(found, key=lambda dataset: order.index(dataset.namespace), default=None)
+
+    def list_datasets(self, commit: int) -> list[Dataset]:
+        """List all datasets as they were at a commit, ordered by namespace and name."""
+        with self._read() as connection:
+            return [Dataset(*row) for row in connection.execute(_LIST_DATASETS, {"commit": commit})]
+
+    def list_names(self, commit: int) -> list[tuple[str, str]]:
+        """List (namespace, name) of all datasets that existed at a commit, in order."""
+        with self._read() as connection:
+            rows = connection.execute(_LIST_NAMES, {"commit": commit})
+            return [(namespace, name) for namespace, name in rows]
+
+    def list_objects(self, dataset_id: str, version: int) -> list[ObjectRef]:
+        """List the objects of a dataset's version in the order in which they were added."""
+        with self._read() as connection:
+            rows = connection.execute(_LIST_OBJECTS, {"dataset": dataset_id, "version": version}).all()
+            known = _schemas(connection, {row.schema_id for row in rows})
+        return [
+            ObjectRef(bucket, key, row_count, size, known.get(schema_id), managed)
+            for bucket, key, row_count, size, schema_id, managed in rows
+        ]
+
+    def commit(self, changes: Sequence[DatasetChange], principal: str, summary: str) -> list[CommittedChange]:
+        """Make all changes in one commit, or none, and return what became of each, in their order.
+
+        Several changes to one dataset become one version; without changes there is no commit.
+        An append must carry the very bytes of the dataset's schema. Raises AlreadyExistsError,
+        NotFoundError or ConflictError, with what the caller has to look at.
+        """
+        if not changes:
+            return []
+        with self._write() as connection:
+            return commits.apply(connection, changes, principal, summary)
+
+    def import_datasets(self, imported: Sequence[ImportedDataset], principal: str) -> dict[str, object]:
+        """Take over datasets that exist elsewhere, in one commit; report counts and shadowed names.
+
+        A dataset whose id is known already is left alone and counted as `already_imported`. Of one
+        name the newest `created_at` wins, the last to arrive among equals.
+        """
+        with self._write() as connection:
+            return imports.import_datasets(connection, imported, principal)
+
+    def migrate(self, registry: BucketRegistry, dry_run: bool) -> dict[str, object]:
+        """Rewrite bucket aliases and legacy URLs to canonical form and report what was found.
+
+        A run that changes something is a commit and is logged; a dry run only reads.
+        """
+        with self._read() if dry_run else self._write() as connection:
+            return migration.migrate(connection, registry, dry_run=dry_run)
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with translated(), self._reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with translated(), self._writer.begin() as connection:
+            yield connection
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InvalidArgumentError("the catalog's URL is not a database URL such as sqlite:///…") from error
+    if parsed.drivername != "sqlite":
+        raise InvalidArgumentError(
+            f"no catalog is served from {parsed.drivername!r}; use sqlite:///<path of the file>"
+        )
+    return parsed
+
+
+def _ensure_schema(engine: Engine) -> None:
+    # Looking first keeps an open from waiting for somebody else's long transaction.
+    with engine.connect() as connection:
+        if inspect(connection).get_table_names():
+            _check_version(connection)
+            return
+    with engine.execution_options(**{WRITES: True}).begin() as connection:
+        if inspect(connection).get_table_names():
+            _check_version(connection)
+        else:
+            _create_schema(connection)
+
+
+def _create_schema(connection: Connection) -> None:
+    metadata.create_all(connection)
+    connection.execute(insert(meta), {"name": _VERSION_NAME, "value": str(SCHEMA_VERSION)})
+    key = {"created_at": datetime.now(UTC), "key": secrets.token_bytes(_KEY_BYTES)}
+    connection.execute(insert(secret_keys), key)
+
+
+_NOT_A_CATALOG = "the database holds other tables and is not a catalog of this server; name another one"
+
+
+def _check_version(connection: Connection) -> None:
+    if not inspect(connection).has_table(meta.name):
+        raise FailedPreconditionError(_NOT_A_CATALOG)
+    version = connection.execute(select(meta.c.value).where(meta.c.name == _VERSION_NAME)).scalar()
+    if version != str(SCHEMA_VERSION):
+        raise FailedPreconditionError(
+            f"the catalog has schema version {version or 'unknown'}, "
+            f"this server reads version {SCHEMA_VERSION}; run the release that wrote it"
+        )
+
+
+def _schemas(connection: Connection, ids: set[int | None]) -> dict[int | None, bytes]:
+    found = select(*schemas.c["id", "arrow_schema"]).where(schemas.c.id.in_(ids - {None}))
+    return {row.id: row.arrow_schema for row in connection.execute(found)}

@@ -1,0 +1,118 @@
+"""Buckets and the registry that resolves their names."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from flight_server.errors import InvalidArgumentError, NotFoundError
+
+PRIMARY = "primary"
+"""The bucket of every call that names none."""
+
+PROFILE_PREFIX = "profile:"
+
+RESERVED_NAMES = frozenset(
+    {"sys", "system", "temp", "main", "memory", "lakehouse", "information_schema", "pg_catalog"}
+)
+"""Names that DuckDB or the server itself uses as schemas."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}(:[a-z0-9][a-z0-9_.-]{0,62})?")
+_LEGACY_URL = re.compile(r"lakehouse(?:-(?P<sanitised>[^:/]+)://|://(?P<name>[^/]+)/)(?P<key>.+)", re.DOTALL)
+
+
+def is_valid_name(name: str) -> bool:
+    """Tell whether `name` may be a bucket's name."""
+    return _NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
+
+
+def sanitise(name: str) -> str:
+    """Return the form of a bucket's name inside a legacy `lakehouse-<name>://` URL."""
+    return re.sub(r"[^a-z0-9]", "-", name)
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A named storage location; `uri` is its root (`file:///…` for local folders)."""
+
+    name: str
+    uri: str
+    aliases: tuple[str, ...] = ()
+    read_only: bool = False
+
+    @property
+    def is_profile(self) -> bool:
+        """Whether the bucket belongs to a profile."""
+        return self.name.startswith(PROFILE_PREFIX)
+
+
+class BucketRegistry:
+    """Resolves a bucket's name or alias, or says which names are valid; the only place that does."""
+
+    def __init__(self, buckets: Iterable[Bucket]) -> None:
+        self._buckets = {bucket.name: bucket for bucket in buckets}
+        self._canonical = {name: name for name in self._buckets}
+        self._canonical.update(
+            {alias: bucket.name for bucket in self._buckets.values() for alias in bucket.aliases}
+        )
+        self._sanitised: dict[str, list[str]] = {}
+        for written, name in self._canonical.items():
+            owners = self._sanitised.setdefault(sanitise(written), [])
+            if name not in owners:
+                owners.append(name)
+
+    def __iter__(self) -> Iterator[Bucket]:
+        """Iterate over the buckets in configured order."""
+        return iter(self._buckets.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The canonical names in configured order."""
+        return tuple(self._buckets)
+
+    @property
+    def written_names(self) -> dict[str, str]:
+        """Every name that may stand in an old catalog (names and aliases) → canonical name."""
+        return dict(self._canonical)
+
+    def canonical(self, written: str) -> str | None:
+        """Return the canonical name of a name or alias, None when it is unknown."""
+        return self._canonical.get(written)
+
+    def resolve(self, written: str) -> Bucket:
+        """Return the bucket of a name or alias.
+
+        Raises InvalidArgumentError when it cannot be a bucket's name at all, NotFoundError with
+        the valid names when there is no such bucket.
+        """
+        name = self._canonical.get(written)
+        if name is not None:
+            return self._buckets[name]
+        if not _NAME.fullmatch(written):
+            raise InvalidArgumentError(
+                f"{written[:80]!r} is not a bucket name: lower-case letters, digits, '_', '.' and '-', "
+                "at most 63 of them, with one ':' between two such parts for a profile"
+            )
+        raise NotFoundError(f"no bucket {written!r}; the buckets here are: {', '.join(self.names)}")
+
+    def split_legacy_url(self, key: str) -> tuple[str, str] | None:
+        """Split a legacy URL into (bucket as written there, key); None when `key` is not one.
+
+        `lakehouse://<bucket>/<key>` names the bucket itself. `lakehouse-<bucket>://<key>` holds
+        its sanitised form: it is answered with the canonical name when exactly one bucket has
+        that form, else with the sanitised form, which `canonical` then does not know.
+        """
+        found = _LEGACY_URL.fullmatch(key)
+        if found is None:
+            return None
+        if found["name"] is not None:
+            return found["name"], found["key"]
+        owners = self._sanitised.get(found["sanitised"], [])
+        return (owners[0] if len(owners) == 1 else f"lakehouse-{found['sanitised']}"), found["key"]
+
+    def locate(self, written: str, key: str) -> tuple[str | None, str, str]:
+        """Return (canonical bucket or None, bucket as written, key) of a stored ref.
+
+        A legacy URL in the key wins over the bucket field.
+        """
+        name, plain = self.split_legacy_url(key) or (written, key)
+        return self._canonical.get(name), name, plain
