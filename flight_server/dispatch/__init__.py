@@ -1,0 +1,1 @@
+"""Starts engine processes and talks to them."""

@@ -1,0 +1,136 @@
+"""One engine process: started, configured, connected to, ended."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flight_server.dispatch.channel import Channel
+from flight_server.errors import UnavailableError
+from flight_server.frames.frame import Frame
+
+_DIRECTORY_PREFIX = "flight-server-"
+_LOCK = "lock"
+_LAUNCHER = Path(__file__).with_name("launcher.py")
+_PACKAGE_PARENT = Path(__file__).parent.parent.parent
+_BACKLOG = 1024
+_START_SECONDS = 60.0
+_END_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessOptions:
+    """What an engine process is configured with: bucket name → root URI, bytes, threads."""
+
+    buckets: Mapping[str, str]
+    memory_bytes: int
+    temp_bytes: int
+    threads: int
+
+    def frame(self) -> Frame:
+        """Return the frame that configures the process."""
+        return Frame(
+            "configure",
+            {
+                "buckets": dict(self.buckets),
+                "memory_bytes": self.memory_bytes,
+                "temp_bytes": self.temp_bytes,
+                "threads": self.threads,
+            },
+        )
+
+
+class EngineProcess:
+    """A running engine process and the idle connections to it; used from the event loop only."""
+
+    def __init__(self, options: ProcessOptions) -> None:
+        self._options = options
+        self._directory = Path()
+        self._lock = -1
+        self._process: asyncio.subprocess.Process | None = None
+        self._control: Channel | None = None
+        self._idle: list[Channel] = []
+
+    async def start(self) -> None:
+        """Start the process and wait until its instance is locked. Raises UnavailableError."""
+        remove_abandoned()
+        self._directory = Path(tempfile.mkdtemp(prefix=_DIRECTORY_PREFIX))
+        self._lock = os.open(self._directory / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self._socket))
+            listener.listen(_BACKLOG)
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(_LAUNCHER),
+                str(listener.fileno()),
+                str(self._directory),
+                pass_fds=(listener.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": str(_PACKAGE_PARENT)},
+            )
+        self._control = await Channel.open(self._socket)
+        await self._control.send(self._options.frame())
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await self._control.receive()
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"the engine process was not ready within {_START_SECONDS:.0f} s"
+            ) from error
+
+    @property
+    def _socket(self) -> Path:
+        return self._directory / "socket"
+
+    async def stop(self) -> None:
+        """End the process: closing the control connection tells it; then it is killed."""
+        for channel in self._idle:
+            channel.close()
+        self._idle.clear()
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            try:
+                async with asyncio.timeout(_END_SECONDS):
+                    await self._process.wait()
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+        shutil.rmtree(self._directory, ignore_errors=True)
+        if self._lock >= 0:
+            os.close(self._lock)
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Channel]:
+        """Lease a connection for one request; one left in the middle is closed, which cancels."""
+        channel = self._idle.pop() if self._idle else await Channel.open(self._socket)
+        try:
+            yield channel
+        finally:
+            if channel.is_reusable:
+                self._idle.append(channel)
+            else:
+                channel.close()
+
+
+def remove_abandoned() -> None:
+    """Remove the directories of servers that ended without doing so; a lock shows who is alive."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{_DIRECTORY_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if directory.stat().st_uid != os.getuid():
+                continue
+            descriptor = os.open(directory / _LOCK, os.O_RDWR)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory, ignore_errors=True)
+            finally:
+                os.close(descriptor)

@@ -1,0 +1,1 @@
+"""DuckDB: locked instances, the parse that gates and names, hidden relations, results."""

@@ -1,0 +1,82 @@
+"""Turns DuckDB's errors into ours, without the server's paths and hidden names they carry."""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import duckdb
+import pyarrow as pa
+
+from flight_server.errors import (
+    CallCancelledError,
+    FailedPreconditionError,
+    InternalError,
+    InvalidArgumentError,
+    LakehouseError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    UnimplementedError,
+)
+
+_CLASS_BY_PREFIX: dict[str, type[LakehouseError]] = {
+    "Parser": InvalidArgumentError,
+    "Syntax": InvalidArgumentError,
+    "Binder": InvalidArgumentError,
+    "Catalog": InvalidArgumentError,
+    "Conversion": InvalidArgumentError,
+    "Invalid Input": InvalidArgumentError,
+    "Invalid type": InvalidArgumentError,
+    "Mismatch Type": InvalidArgumentError,
+    "Type": InvalidArgumentError,
+    "Out of Range": InvalidArgumentError,
+    "Constraint": InvalidArgumentError,
+    "Expression": InvalidArgumentError,
+    "Parameter Not Resolved": InvalidArgumentError,
+    "Parameter Not Allowed": InvalidArgumentError,
+    "Invalid Configuration": InvalidArgumentError,
+    "Not implemented": UnimplementedError,
+    "Missing Extension": UnimplementedError,
+    "Permission": PermissionDeniedError,
+    "Out of Memory": ResourceExhaustedError,
+    "IO": FailedPreconditionError,
+    "INTERRUPT": CallCancelledError,
+}
+"""What DuckDB writes before ` Error:` → our class; anything else is a bug of ours."""
+
+_PREFIX = re.compile(r"^(?:\w+Exception: )?(?P<prefix>[A-Za-z][A-Za-z ]*?) Error: ")
+_EXCERPT = re.compile(r"\n+LINE \d+:.*", re.DOTALL)
+_SUGGESTION = re.compile(r"\n+Did you mean .*", re.DOTALL)
+_HIDDEN = re.compile(r'(?:"?lakehouse"?\.)?"?_v"?\."?[^"\s]+"?')
+
+
+class Failures:
+    """Translates errors of one instance; knows which paths must not be shown."""
+
+    def __init__(self, hidden_paths: Iterable[str]) -> None:
+        self._hidden_paths = sorted(hidden_paths, key=len, reverse=True)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raise what DuckDB raises as one of our errors."""
+        try:
+            yield
+        except duckdb.Error as error:
+            raise self.translate(error) from error
+        except (OSError, pa.ArrowException) as error:  # a stream's errors come through Arrow
+            raise self.translate(error) from error
+
+    def translate(self, error: Exception) -> LakehouseError:
+        """Return our error for one of DuckDB's."""
+        text = str(error)
+        found = _PREFIX.match(text)
+        kind = _CLASS_BY_PREFIX.get(found["prefix"], InternalError) if found else InternalError
+        if kind is InternalError:
+            return InternalError("the statement failed inside the engine")
+        return kind(self.clean(text[found.end() :] if found else text))
+
+    def clean(self, message: str) -> str:
+        """Return a message without excerpts of rewritten text, hidden names and paths."""
+        message = _SUGGESTION.sub("", _EXCERPT.sub("", message))
+        for path in self._hidden_paths:
+            message = message.replace(path, "<bucket>")
+        return _HIDDEN.sub("the dataset", message).strip()

@@ -1,0 +1,83 @@
+"""One locked in-memory DuckDB instance that can read the local roots of its buckets and nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from flight_server.engine import quote
+from flight_server.errors import InternalError
+
+HIDDEN_SCHEMA = "_v"
+"""Schema of the hidden relations: one for each dataset version that statements use."""
+
+_ALLOWED_CONFIGS = ("TimeZone",)
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceOptions:
+    """What an instance may use: bytes of memory and of temporary files, threads, folders."""
+
+    memory_bytes: int
+    temp_bytes: int
+    threads: int
+    temp_directory: Path
+    roots: tuple[Path, ...]
+
+
+class Instance:
+    """A locked DuckDB instance; every statement runs on a cursor of its own."""
+
+    def __init__(self, options: InstanceOptions) -> None:
+        self._root = duckdb.connect(":memory:")
+        # The database `memory` goes, so that every new cursor starts in `lakehouse`.
+        self._root.execute("ATTACH ':memory:' AS lakehouse; USE lakehouse; DETACH memory")
+        self._root.execute(f"CREATE SCHEMA {quote.identifier(HIDDEN_SCHEMA)}")
+        settings = _settings(options)
+        for name, value in settings:
+            self._root.execute(f"SET GLOBAL {name} = {_literal(value)}")
+        self._check(settings)
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Open a cursor; the caller closes it."""
+        return self._root.cursor()
+
+    def close(self) -> None:
+        """Close the instance and all its cursors."""
+        self._root.close()
+
+    def _check(self, settings: Sequence[tuple[str, Any]]) -> None:
+        """Read the locks back; an instance that is not locked must not serve."""
+        for name, value in settings:
+            if not isinstance(value, bool):
+                continue
+            row = self._root.execute("SELECT current_setting($1)", [name]).fetchone()
+            if row is None or row[0] is not value:
+                raise InternalError(f"the engine did not take its setting {name}")
+
+
+def _settings(options: InstanceOptions) -> list[tuple[str, Any]]:
+    """Return the settings in the order in which they must be made."""
+    return [
+        ("python_enable_replacements", False),
+        ("autoinstall_known_extensions", False),
+        ("autoload_known_extensions", False),
+        ("allow_community_extensions", False),
+        ("parquet_metadata_cache", True),
+        ("memory_limit", f"{options.memory_bytes}B"),
+        ("max_temp_directory_size", f"{options.temp_bytes}B"),
+        ("threads", options.threads),
+        ("temp_directory", str(options.temp_directory)),
+        ("allowed_directories", [str(root) for root in options.roots]),
+        ("allowed_configs", list(_ALLOWED_CONFIGS)),
+        ("enable_external_access", False),
+        ("lock_configuration", True),
+    ]
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(quote.text(item) for item in value) + "]"
+    return quote.text(value) if isinstance(value, str) else str(value).lower()

@@ -1,0 +1,132 @@
+"""Hidden relations: each dataset version that statements use is one view, made once, never replaced.
+
+A view reads one list of objects for each schema that its objects were written with: columns are
+selected by name, cast to the version's types, and NULL where older objects do not have them.
+"""
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from flight_server.engine import quote
+from flight_server.engine.failures import Failures
+from flight_server.engine.instance import HIDDEN_SCHEMA, Instance
+from flight_server.errors import FailedPreconditionError
+from flight_server.frames.requests import ObjectGroup, Relation
+from flight_server.objects.store import ObjectStore
+
+MAX_RELATIONS = 1_000
+"""How many relations an instance keeps; the least recently used ones go first."""
+
+_SAMPLE = "_types_of_columns"
+
+
+Describe = Callable[[Sequence[str]], Mapping[str, Relation]]
+
+
+class Relations:
+    """The hidden relations of one instance.
+
+    `_lock` guards the two maps and the making and dropping of views: a relation is made by one
+    thread, the others wait for it.
+    """
+
+    def __init__(self, instance: Instance, stores: Mapping[str, ObjectStore], failures: Failures) -> None:
+        self._cursor = instance.cursor()
+        self._stores = stores
+        self._failures = failures
+        self._lock = threading.Lock()
+        self._made: OrderedDict[str, None] = OrderedDict()
+        self._pins: Counter[str] = Counter()
+
+    @contextmanager
+    def pinned(self, names: Sequence[str], describe: Describe) -> Iterator[None]:
+        """Hold relations while a statement is bound and started; missing ones are described and made."""
+        with self._lock:
+            self._pins.update(names)
+            missing = [name for name in dict.fromkeys(names) if name not in self._made]
+        try:
+            if missing:
+                self._make(describe(missing))
+            yield
+        finally:
+            with self._lock:
+                self._release(names)
+
+    def _make(self, relations: Mapping[str, Relation]) -> None:
+        for name, relation in relations.items():
+            with self._lock:
+                if name not in self._made:
+                    with self._failures.translated():
+                        self._cursor.execute(f"CREATE VIEW {_qualified(name)} AS {self._select(relation)}")
+                    self._made[name] = None
+
+    def _release(self, names: Sequence[str]) -> None:
+        self._pins.subtract(names)
+        for name in names:
+            if name in self._made:
+                self._made.move_to_end(name)
+            if self._pins[name] <= 0:
+                del self._pins[name]
+        surplus = len(self._made) - MAX_RELATIONS
+        for name in [name for name in self._made if name not in self._pins][: max(0, surplus)]:
+            self._cursor.execute(f"DROP VIEW {_qualified(name)}")
+            del self._made[name]
+
+    def _select(self, relation: Relation) -> str:
+        schema = _schema(relation.schema)
+        types = self._types(schema)
+        groups = [group for group in relation.groups if group.objects]
+        if not groups:
+            return _select_nothing(types)
+        return " UNION ALL ".join(self._select_group(schema, types, group) for group in groups)
+
+    def _types(self, schema: pa.Schema) -> Mapping[str, str]:
+        """Return DuckDB's type for each column of a schema."""
+        self._cursor.register(_SAMPLE, schema.empty_table())
+        try:
+            names, types = self._cursor._bind(f"FROM {_SAMPLE}")[:2]
+        finally:
+            self._cursor.unregister(_SAMPLE)
+        return dict(zip(names, map(str, types), strict=True))
+
+    def _select_group(self, schema: pa.Schema, types: Mapping[str, str], group: ObjectGroup) -> str:
+        own = {field.name.lower(): field for field in _schema(group.schema)}
+        columns = [_column(field, types[field.name], own.get(field.name.lower())) for field in schema]
+        paths = ", ".join(quote.text(self._path(bucket, key)) for bucket, key in group.objects)
+        # The schema's name keeps clear of the macros that stand before read_parquet for clients.
+        return f"SELECT {', '.join(columns)} FROM system.main.read_parquet([{paths}])"  # noqa: S608 - quoted
+
+    def _path(self, bucket: str, key: str) -> str:
+        store = self._stores.get(bucket)
+        if store is None:
+            raise FailedPreconditionError(f"bucket {bucket} is not open in this engine process")
+        if not store.exists(key):
+            raise FailedPreconditionError(f"object {key!r} is missing from bucket {bucket}")
+        return store.path(key)
+
+
+def _schema(message: bytes) -> pa.Schema:
+    return pa.ipc.read_schema(pa.py_buffer(message))
+
+
+def _qualified(name: str) -> str:
+    return quote.path((HIDDEN_SCHEMA, name))
+
+
+def _column(field: "pa.Field[Any]", sql_type: str, own: "pa.Field[Any] | None") -> str:
+    name = quote.identifier(field.name)
+    source = "NULL" if own is None else quote.identifier(own.name)
+    # Parquet has no arrays of fixed size: its reader gives lists.
+    if own is None or not own.type.equals(field.type) or pa.types.is_fixed_size_list(field.type):
+        source = f"CAST({source} AS {sql_type})"
+    return source if source == name else f"{source} AS {name}"
+
+
+def _select_nothing(types: Mapping[str, str]) -> str:
+    columns = [f"CAST(NULL AS {kind}) AS {quote.identifier(name)}" for name, kind in types.items()]
+    return f"SELECT {', '.join(columns)} WHERE false"

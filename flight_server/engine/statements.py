@@ -1,0 +1,222 @@
+"""Plans and runs statements: parse, resolve, splice, bind, and stream as FlightData."""
+
+import re
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from flight_server.engine import parameters, quote
+from flight_server.engine.binding import Binding, bind
+from flight_server.engine.failures import Failures
+from flight_server.engine.instance import HIDDEN_SCHEMA, Instance
+from flight_server.engine.parse import ParsedStatement, QualifiedName, parse
+from flight_server.engine.relations import Describe, Relations
+from flight_server.engine.splice import splice
+from flight_server.errors import CallCancelledError, InternalError, InvalidArgumentError
+from flight_server.frames.flight_data import BatchFramer, Pieces, encapsulated_header, pieces
+
+BATCH_ROWS = 65_536
+_CACHED_STATEMENTS = 1_000
+
+Resolve = Callable[[Sequence[QualifiedName]], Sequence[str]]
+"""Dataset names → relation names, in the same order; raises when a name is unknown."""
+
+Value = TypeVar("Value")
+
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+def _written(path: QualifiedName) -> str:
+    """Write a name as DuckDB does in the names of expressions: quoted only where it must be."""
+    return ".".join(part if _PLAIN_NAME.fullmatch(part) else quote.identifier(part) for part in path)
+
+
+class _Cache(Generic[Value]):
+    """A small thread-safe map that forgets the least recently used entry."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._held: OrderedDict[object, Value] = OrderedDict()
+
+    def get(self, key: object) -> Value | None:
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+            return self._held.get(key)
+
+    def put(self, key: object, value: Value) -> None:
+        with self._lock:
+            self._held[key] = value
+            if len(self._held) > self._size:
+                self._held.popitem(last=False)
+
+
+class Running:
+    """What of a statement can be interrupted from another thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cursor: duckdb.DuckDBPyConnection | None = None
+        self.is_cancelled = False
+
+    def attach(self, cursor: duckdb.DuckDBPyConnection | None) -> None:
+        """Name the cursor at work; raises CallCancelledError when the client has gone already."""
+        with self._lock:
+            self._cursor = cursor
+            if self.is_cancelled and cursor is not None:
+                raise CallCancelledError("the statement was cancelled")
+
+    def cancel(self) -> None:
+        """Interrupt the cursor at work, now and later."""
+        with self._lock:
+            self.is_cancelled = True
+            if self._cursor is not None:
+                self._cursor.interrupt()
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement to plan or run, with the gateway's answers to its questions.
+
+    `messages` are the FlightData messages of its bound parameters.
+    """
+
+    sql: str
+    messages: Sequence[bytes]
+    resolve: Resolve
+    describe: Describe
+    running: Running = field(default_factory=Running)
+
+
+@dataclass(frozen=True, slots=True)
+class _Spliced:
+    """A statement over one set of relations: its text, and what its column names must not show."""
+
+    sql: str
+    relations: tuple[str, ...]
+    hidden_names: tuple[tuple[str, QualifiedName], ...]
+
+    def shown(self, name: str) -> str:
+        """Return a column's name with the client's dataset names in the place of hidden ones."""
+        for hidden, path in self.hidden_names:
+            alias = re.escape(_written((path[-1],)))
+            written = _written(path).replace("\\", r"\\")
+            name = re.sub(rf'{re.escape(hidden)}(?: AS {alias}(?![\w"]))?', written, name)
+        return name
+
+
+class Statements:
+    """Runs the statements of one instance; every call uses a cursor of its own."""
+
+    def __init__(self, instance: Instance, relations: Relations, failures: Failures) -> None:
+        self._instance = instance
+        self._relations = relations
+        self._failures = failures
+        self._parsed: _Cache[ParsedStatement] = _Cache(_CACHED_STATEMENTS)
+        self._spliced: _Cache[_Spliced] = _Cache(_CACHED_STATEMENTS)
+        self._bound: _Cache[Binding] = _Cache(_CACHED_STATEMENTS)
+
+    def plan(self, statement: Statement) -> Binding:
+        """Bind a statement without running it, with the types of its bound parameters."""
+        with self._failures.translated(), _open(self._instance, statement.running) as cursor:
+            spliced = self._prepare(cursor, statement)
+            with self._relations.pinned(spliced.relations, statement.describe):
+                return self._bind(cursor, spliced, statement)
+
+    def stream(self, statement: Statement) -> Iterator[Pieces]:
+        """Run a statement; yield its schema and its batches as FlightData messages in pieces."""
+        with self._failures.translated(), _open(self._instance, statement.running) as cursor:
+            spliced = self._prepare(cursor, statement)
+            with self._relations.pinned(spliced.relations, statement.describe):
+                binding = self._bind(cursor, spliced, statement)
+            yield pieces(encapsulated_header(memoryview(binding.schema.serialize())))
+            framer = BatchFramer(binding.schema)
+            for values in self._rows(statement, binding):
+                with self._relations.pinned(spliced.relations, statement.describe):
+                    reader = cursor._submit(spliced.sql, values, "stream", BATCH_ROWS).arrow_reader()
+                with reader:
+                    for batch in reader:
+                        yield from framer.frame(_conform(batch, binding.schema))
+
+    def _rows(self, statement: Statement, binding: Binding) -> Iterator[parameters.Values | None]:
+        if statement.messages:
+            return parameters.rows(statement.messages, binding.parameters)
+        if len(binding.parameters):
+            raise InvalidArgumentError(
+                f"the statement takes {len(binding.parameters)} parameters, none are bound"
+            )
+        return iter([None])
+
+    def _prepare(self, cursor: duckdb.DuckDBPyConnection, statement: Statement) -> _Spliced:
+        parsed = self._parsed.get(statement.sql)
+        if parsed is None:
+            parsed = parse(cursor, statement.sql)
+            self._parsed.put(statement.sql, parsed)
+        names = parsed.names
+        relations = tuple(statement.resolve(names)) if names else ()
+        key = (statement.sql, relations)
+        spliced = self._spliced.get(key)
+        if spliced is None:
+            spliced = _splice(cursor, parsed, dict(zip(names, relations, strict=True)))
+            self._spliced.put(key, spliced)
+        return spliced
+
+    def _bind(self, cursor: duckdb.DuckDBPyConnection, spliced: _Spliced, statement: Statement) -> Binding:
+        binding = self._bound.get(spliced.sql)
+        if binding is None:
+            binding = _shown(bind(cursor, spliced.sql), spliced)
+            self._bound.put(spliced.sql, binding)
+        if statement.messages:
+            first = next(parameters.rows(statement.messages, binding.parameters), None)
+            if first is not None:
+                return _shown(bind(cursor, spliced.sql, first), spliced)
+        return binding
+
+
+@contextmanager
+def _open(instance: Instance, running: Running) -> Iterator[duckdb.DuckDBPyConnection]:
+    cursor = instance.cursor()
+    try:
+        running.attach(cursor)
+        yield cursor
+    finally:
+        running.attach(None)
+        cursor.close()
+
+
+def _splice(
+    cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, relations: Mapping[QualifiedName, str]
+) -> _Spliced:
+    """Splice, then read the result with the same parse: it may name hidden relations and nothing else."""
+    sql = splice(cursor, parsed, relations)
+    named = Counter(table.path for table in parse(cursor, sql).tables)
+    if named != Counter((HIDDEN_SCHEMA, relations[table.path]) for table in parsed.tables):
+        raise InternalError("the statement could not be brought to dataset versions")
+    hidden = tuple(
+        (f"{HIDDEN_SCHEMA}.{quote.identifier(relation)}", path) for path, relation in relations.items()
+    )
+    return _Spliced(sql, tuple(relations.values()), hidden)
+
+
+def _shown(binding: Binding, spliced: _Spliced) -> Binding:
+    """Give columns that DuckDB names after their expression the client's names for datasets."""
+    if not any(HIDDEN_SCHEMA in name for name in binding.schema.names):
+        return binding
+    names = [spliced.shown(name) for name in binding.schema.names]
+    fields = [field.with_name(name) for field, name in zip(binding.schema, names, strict=True)]
+    return Binding(pa.schema(fields), binding.parameters)
+
+
+def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Give a batch the announced schema: names differ for duplicate columns, types for bare NULLs."""
+    if batch.schema.equals(schema):
+        return batch
+    columns = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,0 +1,288 @@
+"""The main of an engine process: takes its configuration, then serves one request per connection.
+
+It is started by `dispatch/launcher.py` with a listening Unix socket. The first connection is the
+control connection: its first frame configures the process, and when it closes the process ends.
+Every other connection is served by a thread of its own.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import shutil
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from flight_server.engine.failures import Failures
+from flight_server.engine.instance import Instance, InstanceOptions
+from flight_server.engine.relations import Relations
+from flight_server.engine.statements import Running, Statement, Statements
+from flight_server.errors import InternalError, LakehouseError, NotFoundError
+from flight_server.frames import frame as frames
+from flight_server.frames.frame import Frame, FrameSocket, with_parts
+from flight_server.frames.requests import QualifiedName, Relation, decode_relations, relations_ahead
+from flight_server.objects.inspect import inspect
+from flight_server.objects.parquet import DatasetWriter
+from flight_server.objects.schema import Conformer
+from flight_server.objects.store import ObjectStore
+from flight_server.objects.upload import UploadReader
+from flight_server.telemetry.logging import configure as configure_logging
+
+if TYPE_CHECKING:
+    from flight_server.frames.flight_data import Pieces
+
+_log = logging.getLogger("flight_server.engine")
+
+_STACK_BYTES = 64 * 1024 * 1024
+_RECURSION_LIMIT = 20_000
+"""Deep enough for every tree that DuckDB's own limit on expressions lets through."""
+
+_FLUSH_BYTES = 64 * 1024
+
+
+class _ClosedError(Exception):
+    """The gateway closed the connection: whatever ran on it is cancelled."""
+
+
+class HangupWatcher:
+    """Cancels what runs on a connection when the gateway closes it.
+
+    One thread waits for all connections; a connection is registered once, so a statement pays
+    nothing. `_lock` guards the map of what runs.
+    """
+
+    def __init__(self) -> None:
+        self._poll = select.epoll()
+        self._lock = threading.Lock()
+        self._running: dict[int, Running | None] = {}
+        threading.Thread(target=self._watch, name="hangup-watcher", daemon=True).start()
+
+    def add(self, descriptor: int) -> None:
+        """Begin to watch a connection."""
+        with self._lock:
+            self._running[descriptor] = None
+        self._poll.register(descriptor, select.EPOLLRDHUP | select.EPOLLONESHOT)
+
+    def remove(self, descriptor: int) -> None:
+        """Stop watching, before the connection is closed here."""
+        with self._lock:
+            del self._running[descriptor]
+        self._poll.unregister(descriptor)
+
+    def set_running(self, descriptor: int, running: Running | None) -> None:
+        """Say what is to be cancelled when the connection closes."""
+        with self._lock:
+            self._running[descriptor] = running
+
+    def _watch(self) -> None:
+        while True:
+            for descriptor, _ in self._poll.poll():
+                with self._lock:
+                    running = self._running.get(descriptor)
+                if running is not None:
+                    running.cancel()
+
+
+class Connection:
+    """Serves the requests of one connection, one at a time."""
+
+    def __init__(self, process: "EngineProcess", channel: FrameSocket) -> None:
+        self._process = process
+        self._channel = channel
+
+    def serve(self) -> None:
+        """Answer requests until the gateway closes the connection."""
+        watcher, descriptor = self._process.watcher, self._channel.fileno()
+        watcher.add(descriptor)
+        try:
+            with contextlib.suppress(OSError, _ClosedError):
+                while (request := self._channel.receive()) is not None:
+                    self._answer(request)
+        finally:
+            watcher.remove(descriptor)
+            self._channel.close()
+
+    def _answer(self, request: Frame) -> None:
+        try:
+            _REQUESTS[request.kind](self, request)
+        except LakehouseError as error:
+            self._channel.send(frames.error_frame(error))
+        except (_ClosedError, ConnectionError):
+            raise
+        except Exception:
+            _log.exception("request %s failed", request.kind)
+            self._channel.send(frames.error_frame(InternalError("the engine process failed on this request")))
+
+    def plan(self, request: Frame) -> None:
+        """Bind a statement; answer with the schemas of its rows and of its parameters."""
+        with self._statement(request) as statement:
+            binding = self._process.statements.plan(statement)
+        schemas = [schema.serialize().to_pybytes() for schema in (binding.schema, binding.parameters)]
+        self._channel.send(with_parts("planned", {}, schemas))
+
+    def execute(self, request: Frame) -> None:
+        """Run a statement; answer with its rows as ready FlightData messages."""
+        pending: list[tuple[str, Pieces]] = []
+        size = 0
+        with self._statement(request) as statement:
+            for message in self._process.statements.stream(statement):
+                pending.append(("data", message))
+                size += sum(len(piece) for piece in message)
+                if size >= _FLUSH_BYTES:
+                    self._channel.send_gathered(pending)
+                    pending, size = [], 0
+        self._channel.send_gathered([*pending, ("end", [])])
+
+    @contextlib.contextmanager
+    def _statement(self, request: Frame) -> Iterator[Statement]:
+        ahead = relations_ahead(request)
+
+        def resolve(names: Sequence[QualifiedName]) -> Sequence[str]:
+            unknown = [name for name in names if name not in ahead]
+            if unknown:
+                answer = self._ask(Frame("resolve", {"names": unknown}))
+                ahead.update(zip(unknown, answer.fields["relations"], strict=True))
+            return [ahead[name] for name in names]
+
+        def describe(relations: Sequence[str]) -> dict[str, Relation]:
+            return decode_relations(self._ask(Frame("describe", {"relations": list(relations)})))
+
+        running = Running()
+        self._process.watcher.set_running(self._channel.fileno(), running)
+        try:
+            yield Statement(request.fields["sql"], request.parts(), resolve, describe, running)
+        finally:
+            self._process.watcher.set_running(self._channel.fileno(), None)
+
+    def _ask(self, question: Frame) -> Frame:
+        self._channel.send(question)
+        answer = self._channel.receive()
+        if answer is None:
+            raise _ClosedError
+        if answer.kind == "error":
+            frames.raise_error(answer.fields)
+        return answer
+
+    def upload(self, request: Frame) -> None:
+        """Write an upload as objects; they are removed unless the gateway says `keep`."""
+        store = self._process.store(request.fields["bucket"])
+        writer: DatasetWriter | None = None
+        try:
+            reader = UploadReader(self._messages())
+            target = pa.ipc.read_schema(pa.py_buffer(request.payload)) if request.payload else None
+            conformer = Conformer(reader.schema, target)
+            writer = DatasetWriter(store, request.fields["dataset_id"], conformer.schema)
+            for batch in reader:
+                writer.write(conformer.conform(batch))
+            objects = [[stored.key, stored.rows, stored.bytes, stored.checksum] for stored in writer.finish()]
+            schema = conformer.schema.remove_metadata().serialize().to_pybytes()
+            self._channel.send(Frame("stored", {"objects": objects}, schema))
+            if self._next().kind != "keep":
+                writer.discard()
+        except BaseException as error:
+            if writer is not None:
+                writer.discard()
+            if not isinstance(error, LakehouseError):
+                raise
+            self._channel.send(frames.error_frame(error))
+            # What the client is still sending is read and dropped, until the gateway closes.
+            for _ in self._messages():
+                pass
+
+    def _messages(self) -> Iterator[bytes]:
+        while (message := self._next()).kind == "data":
+            yield message.payload
+
+    def _next(self) -> Frame:
+        message = self._channel.receive()
+        if message is None:
+            raise _ClosedError
+        return message
+
+    def inspect(self, request: Frame) -> None:
+        """Read the footers of Parquet objects; answer null for each one that is missing."""
+        found = [inspect(self._process.store(bucket), key) for bucket, key in request.fields["objects"]]
+        fields: list[Any] = [footer and {"rows": footer.rows, "bytes": footer.bytes} for footer in found]
+        schemas = [footer.schema if footer else b"" for footer in found]
+        self._channel.send(with_parts("inspected", {"objects": fields}, schemas))
+
+    def delete(self, request: Frame) -> None:
+        """Remove objects that never became part of a commit."""
+        store = self._process.store(request.fields["bucket"])
+        for key in request.fields["keys"]:
+            store.delete(key)
+        self._channel.send(Frame("deleted"))
+
+
+_REQUESTS: dict[str, Callable[[Connection, Frame], None]] = {
+    "plan": Connection.plan,
+    "execute": Connection.execute,
+    "upload": Connection.upload,
+    "inspect": Connection.inspect,
+    "delete": Connection.delete,
+}
+
+
+class EngineProcess:
+    """The objects that all connections of one engine process share."""
+
+    def __init__(self, configuration: Frame, directory: Path) -> None:
+        fields = configuration.fields
+        self._stores = {name: ObjectStore(name, uri) for name, uri in fields["buckets"].items()}
+        roots = tuple(root for store in self._stores.values() if (root := store.local_root) is not None)
+        for root in roots:
+            root.mkdir(parents=True, exist_ok=True)
+        temp = directory / "temp"
+        temp.mkdir(mode=0o700)
+        options = InstanceOptions(
+            fields["memory_bytes"], fields["temp_bytes"], fields["threads"], temp, roots
+        )
+        instance = Instance(options)
+        failures = Failures([str(temp), *(str(root) for root in roots)])
+        self.statements = Statements(instance, Relations(instance, self._stores, failures), failures)
+        self.watcher = HangupWatcher()
+
+    def store(self, bucket: str) -> ObjectStore:
+        """Return the objects of a bucket. Raises NotFoundError."""
+        if bucket not in self._stores:
+            raise NotFoundError(f"bucket {bucket} is not open in this engine process")
+        return self._stores[bucket]
+
+    def serve(self, listener: socket.socket) -> None:
+        """Accept connections for ever."""
+        while True:
+            accepted, _ = listener.accept()
+            connection = Connection(self, FrameSocket(accepted))
+            threading.Thread(target=connection.serve, daemon=True).start()
+
+
+def main(descriptor: int, directory: Path) -> None:
+    """Serve on a listening socket until the control connection closes."""
+    configure_logging("info")
+    sys.setrecursionlimit(_RECURSION_LIMIT)
+    threading.stack_size(_STACK_BYTES)
+    listener = socket.socket(fileno=descriptor)
+    control = FrameSocket(listener.accept()[0])
+    configuration = control.receive()
+    if configuration is not None:
+        try:
+            process = EngineProcess(configuration, directory)
+            threading.Thread(target=process.serve, args=(listener,), daemon=True).start()
+            control.send(Frame("ready"))
+        except LakehouseError as error:
+            control.send(frames.error_frame(error))
+        while control.receive() is not None:
+            pass
+    shutil.rmtree(directory, ignore_errors=True)
+    # Threads may be deep in a query: nothing of theirs is worth waiting for.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))

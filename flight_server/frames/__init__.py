@@ -1,0 +1,1 @@
+"""What the gateway and its engine processes say to each other."""

@@ -1,0 +1,177 @@
+"""Which Arrow schemas can be stored, and how an upload's batches are brought to a dataset's schema."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.types as pat
+
+from flight_server.errors import InvalidArgumentError, SchemaMismatchError
+
+Kind: TypeAlias = Any
+"""An Arrow type; the stubs give each kind a class of its own, which a table of tests cannot use."""
+
+Field: TypeAlias = "pa.Field[Any]"
+
+MAX_COLUMNS = 10_000
+MAX_NESTING = 64
+MAX_DECODED_BYTES = 256 * 1024 * 1024
+"""Largest batch accepted, in bytes after decoding."""
+
+
+def _refuse(what: str) -> Callable[[Kind], Kind]:
+    def refuse(kind: Kind) -> Kind:
+        raise InvalidArgumentError(f"type {kind} cannot be stored: {what}")
+
+    return refuse
+
+
+def _decimal(kind: Kind) -> Kind:
+    if kind.precision > 38:
+        raise InvalidArgumentError(
+            f"type {kind} cannot be stored: at most 38 digits; cast it to double or utf8"
+        )
+    return pa.decimal128(kind.precision, kind.scale)
+
+
+def _fields(kind: Kind) -> list[Field]:
+    return [_storable_field(kind.field(i)) for i in range(kind.num_fields)]
+
+
+_STORED_AS: tuple[tuple[Callable[[Kind], bool], Callable[[Kind], Kind]], ...] = (
+    (lambda kind: isinstance(kind, pa.BaseExtensionType), lambda kind: storable_type(kind.storage_type)),
+    (pat.is_dictionary, lambda kind: storable_type(kind.value_type)),
+    (pat.is_run_end_encoded, lambda kind: storable_type(kind.value_type)),
+    (pat.is_null, lambda kind: pa.int32()),
+    (pat.is_float16, lambda kind: pa.float32()),
+    (pat.is_large_string, lambda kind: pa.utf8()),
+    (pat.is_string_view, lambda kind: pa.utf8()),
+    (pat.is_large_binary, lambda kind: pa.binary()),
+    (pat.is_binary_view, lambda kind: pa.binary()),
+    (pat.is_fixed_size_binary, lambda kind: pa.binary()),
+    (pat.is_decimal, _decimal),
+    (pat.is_date64, lambda kind: pa.date32()),
+    (pat.is_timestamp, lambda kind: kind if kind.unit == "ns" else pa.timestamp("us", kind.tz)),
+    (pat.is_time, lambda kind: pa.time64("us")),
+    (pat.is_duration, _refuse("cast durations to bigint in a unit of your choice")),
+    (pat.is_interval, _refuse("cast intervals to bigint or utf8")),
+    (pat.is_union, _refuse("use one column for each member of the union")),
+    (pat.is_struct, lambda kind: pa.struct(_fields(kind))),
+    (pat.is_map, lambda kind: pa.map_(storable_type(kind.key_type), storable_type(kind.item_type))),
+    (pat.is_fixed_size_list, lambda kind: pa.list_(_storable_field(kind.value_field), kind.list_size)),
+    (pat.is_nested, lambda kind: pa.list_(_storable_field(kind.value_field))),
+)
+"""First matching test → the type stored; types that match nothing are stored as they are."""
+
+
+def storable_type(kind: Kind) -> Kind:
+    """Return the type that a type of an upload is stored as. Raises InvalidArgumentError."""
+    for is_match, convert in _STORED_AS:
+        if is_match(kind):
+            return convert(kind)
+    return kind
+
+
+def _storable_field(field: Field) -> Field:
+    return pa.field(field.name, storable_type(field.type), field.nullable)
+
+
+def _nesting(kind: Kind) -> int:
+    return 1 + max((_nesting(kind.field(i).type) for i in range(kind.num_fields)), default=0)
+
+
+def storable_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the schema that an upload is stored with.
+
+    Raises InvalidArgumentError for a schema without columns, with more than 10,000, with names
+    that are empty or equal but for their case, nested deeper than 64, or of a type that Parquet
+    and DuckDB do not share.
+    """
+    if not 0 < len(schema) <= MAX_COLUMNS:
+        raise InvalidArgumentError(f"a dataset has 1 to {MAX_COLUMNS} columns, not {len(schema)}")
+    seen: dict[str, str] = {}
+    for field in schema:
+        if not field.name:
+            raise InvalidArgumentError("every column needs a name that is not empty")
+        if field.name.lower() in seen:
+            raise InvalidArgumentError(
+                f"columns {seen[field.name.lower()]!r} and {field.name!r} have the same name: "
+                "case makes no difference in SQL"
+            )
+        seen[field.name.lower()] = field.name
+        if _nesting(field.type) > MAX_NESTING:
+            raise InvalidArgumentError(f"column {field.name!r} is nested deeper than {MAX_NESTING} levels")
+    return pa.schema([_column(field) for field in schema])
+
+
+def _column(field: Field) -> Field:
+    try:
+        return _storable_field(field)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"column {field.name!r}: {error.message}") from error
+
+
+def _widens(source: Kind, target: Kind) -> bool:
+    """Tell whether every value of `source` has a place in `target`."""
+    if source.equals(target):
+        return True
+    if pat.is_integer(source) and pat.is_integer(target):
+        same_sign = pat.is_signed_integer(source) == pat.is_signed_integer(target)
+        fits = source.bit_width <= target.bit_width if same_sign else source.bit_width < target.bit_width
+        return fits and (same_sign or pat.is_signed_integer(target))
+    if pat.is_floating(source) and pat.is_floating(target):
+        return source.bit_width <= target.bit_width
+    return False
+
+
+class Conformer:
+    """Brings the batches of an upload to a dataset's columns: by name, in its order, widened safely."""
+
+    def __init__(self, uploaded: pa.Schema, target: pa.Schema | None) -> None:
+        stored = storable_schema(uploaded)
+        self._target = stored if target is None else target
+        self.schema = self._target
+        self._order = self._columns(uploaded, stored) if target is not None else list(range(len(stored)))
+        self._is_identity = uploaded.equals(self._target, check_metadata=False)
+
+    def _columns(self, uploaded: pa.Schema, stored: pa.Schema) -> list[int]:
+        position = {field.name.lower(): i for i, field in enumerate(stored)}
+        wanted = {field.name.lower() for field in self._target}
+        differences = [
+            f"column {field.name!r} is not in the dataset"
+            for field in stored
+            if field.name.lower() not in wanted
+        ]
+        for field in self._target:
+            at = position.get(field.name.lower())
+            if at is None:
+                differences.append(f"column {field.name!r} ({field.type}) is missing")
+            elif not (_widens(stored.field(at).type, field.type) or pat.is_null(uploaded.field(at).type)):
+                differences.append(
+                    f"column {field.name!r} is {field.type}, the upload has {stored.field(at).type}"
+                )
+        if differences:
+            raise SchemaMismatchError("the schema does not fit the dataset's: " + "; ".join(differences))
+        return [position[field.name.lower()] for field in self._target]
+
+    def conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the batch with the dataset's columns. Raises InvalidArgumentError."""
+        if self._is_identity:
+            return batch
+        columns = [
+            _cast(batch.column(at), field) for at, field in zip(self._order, self._target, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self._target)
+
+
+def _cast(column: Any, field: Field) -> Any:
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = column.storage
+    if column.type.equals(field.type):
+        return column
+    try:
+        return column.cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InvalidArgumentError(
+            f"column {field.name!r} cannot be stored as {field.type}: {error}"
+        ) from error

@@ -1,0 +1,155 @@
+"""Where the objects of one bucket lie, whatever the storage."""
+
+import errno
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.fs
+
+from flight_server.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    ResourceExhaustedError,
+)
+
+OBJECTS_FOLDER = "_objects"
+"""Everything that the server writes into a bucket lies under this folder of its root."""
+
+
+class ObjectStore:
+    """The objects of one bucket; keys are relative to its root and cannot leave it."""
+
+    def __init__(self, bucket: str, uri: str) -> None:
+        self.bucket = bucket
+        self._files, root = pyarrow.fs.FileSystem.from_uri(uri)
+        self._root = PurePosixPath(root)
+        self._is_local = isinstance(self._files, pyarrow.fs.LocalFileSystem)
+
+    @property
+    def local_root(self) -> Path | None:
+        """The root folder, when it is one of this machine."""
+        return Path(self._root) if self._is_local else None
+
+    def new_key(self, dataset_id: str) -> str:
+        """Return a key that nobody has used."""
+        return f"{OBJECTS_FOLDER}/{dataset_id}/{uuid.uuid4()}.parquet"
+
+    def path(self, key: str) -> str:
+        """Return the storage path of a key.
+
+        Raises InvalidArgumentError for a key that is empty, absolute or leaves the root.
+        """
+        parts = PurePosixPath(key).parts
+        if not parts or key.startswith("/") or ".." in parts or "\\" in key or "\0" in key:
+            raise InvalidArgumentError(f"{key[:200]!r} is not a key inside bucket {self.bucket}")
+        return str(self._root.joinpath(*parts))
+
+    def exists(self, key: str) -> bool:
+        """Tell whether there is an object under a key."""
+        with storage_errors(self.bucket):
+            return self._files.get_file_info(self.path(key)).type == pyarrow.fs.FileType.File
+
+    def open(self, key: str) -> pa.NativeFile:
+        """Open an object for reading; the caller closes it. Raises NotFoundError."""
+        try:
+            return self._files.open_input_file(self.path(key))
+        except FileNotFoundError as error:
+            raise NotFoundError(f"bucket {self.bucket} has no object {key!r}") from error
+        except OSError as error:
+            raise FailedPreconditionError(f"object {key!r} of bucket {self.bucket} cannot be read") from error
+
+    def create(self, key: str) -> "ObjectWriter":
+        """Open a new object for writing; nothing of it counts before it is closed."""
+        path = self.path(key)
+        with storage_errors(self.bucket):
+            self._files.create_dir(str(PurePosixPath(path).parent), recursive=True)
+            return ObjectWriter(self, key, self._files.open_output_stream(path, buffer_size=1 << 20))
+
+    def make_durable(self, key: str) -> None:
+        """Force an object and its folder entries to disk; object stores do that on close."""
+        if not self._is_local:
+            return
+        path = Path(self.path(key))
+        for durable in (path, path.parent, path.parent.parent, path.parent.parent.parent):
+            descriptor = os.open(durable, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        try:
+            self._files.delete_file(self.path(key))
+        except FileNotFoundError:
+            return
+
+
+@contextmanager
+def storage_errors(bucket: str) -> Iterator[None]:
+    """Turn errors of the storage into ours, without the path that they carry."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise ResourceExhaustedError(f"bucket {bucket} has no space left") from error
+        reason = os.strerror(error.errno or errno.EIO)
+        raise FailedPreconditionError(f"bucket {bucket} cannot be used: {reason}") from error
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class ObjectWriter:
+    """A file-like object that writes one object and hashes what it writes."""
+
+    closed = False
+
+    def __init__(self, store: ObjectStore, key: str, stream: pa.NativeFile) -> None:
+        self.key = key
+        self.bytes = 0
+        self._store = store
+        self._stream = stream
+        self._digest = hashlib.sha256()
+
+    @property
+    def checksum(self) -> str:
+        """The checksum of what was written, `sha256:<hex>`."""
+        return f"sha256:{self._digest.hexdigest()}"
+
+    def writable(self) -> bool:
+        """Tell pyarrow that this is a sink."""
+        return True
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write and hash bytes."""
+        with storage_errors(self._store.bucket):
+            self._stream.write(data)
+        self._digest.update(data)
+        self.bytes += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Leave flushing to `close`."""
+
+    def close(self) -> None:
+        """Close the object and make it durable."""
+        if self.closed:
+            return
+        self.closed = True
+        with storage_errors(self._store.bucket):
+            self._stream.close()
+            self._store.make_durable(self.key)
+
+    def discard(self) -> None:
+        """Close the object and remove it."""
+        if not self.closed:
+            self.closed = True
+            self._stream.close()
+        self._store.delete(self.key)
