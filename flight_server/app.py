@@ -1,0 +1,187 @@
+"""Builds the gateway's object graph, starts and stops it; `build_routes` is its whole surface."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flight_server.catalog.store import Catalog
+from flight_server.config import Settings
+from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.dispatch.process import ProcessOptions
+from flight_server.domain.bucket import BucketRegistry
+from flight_server.domain.identity import LOCAL
+from flight_server.flight.handlers.ingest import IngestHandlers
+from flight_server.flight.handlers.migrate import MigrateHandlers
+from flight_server.flight.handlers.paths import PathHandlers
+from flight_server.flight.handlers.prepared import PreparedHandlers
+from flight_server.flight.handlers.sessions import SessionHandlers
+from flight_server.flight.handlers.sql_info import SqlInfoHandlers
+from flight_server.flight.handlers.statement import StatementHandlers
+from flight_server.flight.handlers.transactions import TransactionHandlers
+from flight_server.flight.routes import ActionRoute, Routes, Services
+from flight_server.flight.server import FlightServer, ServerOptions
+from flight_server.flight.wire.commands import (
+    DatasetPath,
+    GetSqlInfo,
+    PreparedStatementQuery,
+    PreparedStatementUpdate,
+    StatementIngest,
+    StatementQuery,
+    StatementUpdate,
+)
+from flight_server.flight.wire.tickets import StatementTicket
+from flight_server.services.commits import Committer
+from flight_server.services.handles import Handles
+from flight_server.services.ingest import IngestService
+from flight_server.services.legacy_import import LegacyImport, Progress
+from flight_server.services.metadata import MetadataService
+from flight_server.services.migration import MigrationService
+from flight_server.services.prepared import PreparedService
+from flight_server.services.query import QueryLimits, QueryService
+from flight_server.services.resolution import Names
+from flight_server.services.sessions import SessionService
+from flight_server.services.transactions import TransactionService
+
+
+def build_routes(services: Services) -> Routes:
+    """Return the server's whole surface: every command, ticket and action with its handler."""
+    statement = StatementHandlers(services.query, services.prepared)
+    prepared = PreparedHandlers(services.prepared)
+    ingest = IngestHandlers(services.ingest)
+    paths = PathHandlers(services.query, services.ingest)
+    sql_info = SqlInfoHandlers(services.metadata)
+    return Routes(
+        infos={
+            StatementQuery: statement.info,
+            PreparedStatementQuery: prepared.info,
+            GetSqlInfo: sql_info.info,
+            DatasetPath: paths.info,
+        },
+        schemas={
+            StatementQuery: statement.schema,
+            PreparedStatementQuery: prepared.schema,
+            GetSqlInfo: sql_info.schema,
+            DatasetPath: paths.schema,
+        },
+        streams={StatementTicket: statement.stream, GetSqlInfo: sql_info.stream},
+        puts={
+            StatementUpdate: statement.update,
+            StatementIngest: ingest.put,
+            PreparedStatementQuery: prepared.bind,
+            PreparedStatementUpdate: prepared.update,
+            DatasetPath: paths.put,
+        },
+        actions=_actions(services, prepared),
+    )
+
+
+def _actions(services: Services, prepared: PreparedHandlers) -> dict[str, ActionRoute]:
+    transactions = TransactionHandlers(services.transactions)
+    sessions = SessionHandlers(services.sessions)
+    migrate = MigrateHandlers(services.migration)
+    return {
+        "CreatePreparedStatement": ActionRoute(prepared.create, "Prepare a statement."),
+        "ClosePreparedStatement": ActionRoute(prepared.close, "Drop a prepared statement."),
+        "BeginTransaction": ActionRoute(transactions.begin, "Begin a transaction."),
+        "EndTransaction": ActionRoute(transactions.end, "Commit or roll back a transaction."),
+        "CloseSession": ActionRoute(sessions.close, "End the session of this connection."),
+        "migrate": ActionRoute(
+            migrate.migrate,
+            'Bring the catalog into canonical form: {"dry_run": false} in, one JSON report out.',
+        ),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    """What outlives a call: the catalog, its writer, and the engine process."""
+
+    catalog: Catalog
+    registry: BucketRegistry
+    committer: Committer
+    dispatcher: Dispatcher
+
+
+@asynccontextmanager
+async def _storage(settings: Settings) -> AsyncIterator[_Storage]:
+    """Open the catalog, then start the engine process; close both in reverse order."""
+    registry = settings.registry()
+    catalog = Catalog.open(settings.catalog_url)
+    committer = Committer(catalog)
+    dispatcher = Dispatcher(
+        ProcessOptions(
+            buckets={bucket.name: bucket.uri for bucket in registry},
+            memory_bytes=settings.engine.memory,
+            temp_bytes=settings.engine.temp_bytes,
+            threads=os.cpu_count() or 1,
+        )
+    )
+    try:
+        await dispatcher.start()
+        yield _Storage(catalog, registry, committer, dispatcher)
+    finally:
+        await dispatcher.stop()
+        committer.close()
+        catalog.close()
+
+
+def _services(storage: _Storage, settings: Settings) -> Services:
+    limits = settings.limits
+    secret_keys = storage.catalog.secret_keys()
+    names = Names(storage.catalog, storage.registry)
+    sessions = SessionService(secret_keys, limits.session_idle, limits.sessions)
+    transactions = TransactionService(storage.committer, sessions, storage.dispatcher)
+    handles = Handles(secret_keys, limits.held_results_bytes)
+    query_limits = QueryLimits(limits.statement_bytes, limits.statement_timeout or None)
+    query = QueryService(storage.dispatcher, names, transactions, handles, query_limits)
+    return Services(
+        query=query,
+        prepared=PreparedService(query, transactions, handles),
+        ingest=IngestService(storage.dispatcher, names, storage.committer, transactions),
+        transactions=transactions,
+        migration=MigrationService(storage.catalog, storage.registry, storage.committer),
+        metadata=MetadataService(),
+        sessions=sessions,
+    )
+
+
+async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; call `ready` with the server's URI when everything is up."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with _storage(settings) as storage:
+        services = _services(storage, settings)
+        options = ServerOptions(
+            host=settings.host,
+            port=settings.port,
+            max_incoming_bytes=settings.limits.message_bytes,
+            drain_seconds=settings.limits.drain,
+        )
+        server = FlightServer(build_routes(services), services.sessions, storage.registry, options)
+        port = await server.start()
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        ready(f"grpc://{host}:{port}")
+        await stopping.wait()
+        await server.stop()
+
+
+async def migrate(settings: Settings, dry_run: bool) -> dict[str, object]:
+    """Migrate the catalog directly, beside a running server too; return the report."""
+    catalog = Catalog.open(settings.catalog_url)
+    try:
+        return await asyncio.to_thread(catalog.migrate, settings.registry(), dry_run)
+    finally:
+        catalog.close()
+
+
+async def import_manifest(settings: Settings, manifest: Path, progress: Progress) -> dict[str, object]:
+    """Import a legacy manifest into the catalog, beside a running server too; return the report."""
+    async with _storage(settings) as storage:
+        legacy_import = LegacyImport(storage.catalog, storage.registry, storage.dispatcher)
+        return await legacy_import.run(manifest, LOCAL.name, progress)

@@ -1,0 +1,1 @@
+"""Arrow Flight SQL over grpc.aio; the only package that knows gRPC and protobuf."""

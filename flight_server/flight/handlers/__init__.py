@@ -1,0 +1,1 @@
+"""One module per family of commands and actions, independent of each other."""

@@ -1,0 +1,62 @@
+"""The shape of the routing tables: what is asked for → who answers."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from flight_server.domain.call import CallContext
+from flight_server.flight.wire.tickets import Answer
+
+if TYPE_CHECKING:
+    from flight_server.services.ingest import IngestService
+    from flight_server.services.metadata import MetadataService
+    from flight_server.services.migration import MigrationService
+    from flight_server.services.prepared import PreparedService
+    from flight_server.services.query import QueryService
+    from flight_server.services.sessions import SessionService
+    from flight_server.services.transactions import TransactionService
+
+Messages: TypeAlias = AsyncIterator[bytes]
+"""FlightData messages as they travel; the first of an answer is its schema."""
+
+InfoHandler: TypeAlias = Callable[[CallContext, Any], Awaitable[Answer]]
+SchemaHandler: TypeAlias = Callable[[CallContext, Any], Awaitable[bytes]]
+StreamHandler: TypeAlias = Callable[[CallContext, Any], Messages]
+PutHandler: TypeAlias = Callable[[CallContext, Any, Messages], Awaitable[bytes]]
+ActionHandler: TypeAlias = Callable[[CallContext, bytes], Awaitable[Sequence[bytes]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that handlers call."""
+
+    query: "QueryService"
+    prepared: "PreparedService"
+    ingest: "IngestService"
+    transactions: "TransactionService"
+    migration: "MigrationService"
+    metadata: "MetadataService"
+    sessions: "SessionService"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRoute:
+    """An action's handler (body → result bodies) and what ListActions says about it."""
+
+    handler: ActionHandler
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Type of the decoded command or ticket → handler, action's name → route.
+
+    `infos` answer GetFlightInfo, `schemas` GetSchema, `streams` DoGet, and `puts` DoPut (they
+    return the metadata of the one PutResult).
+    """
+
+    infos: Mapping[type, InfoHandler]
+    schemas: Mapping[type, SchemaHandler]
+    streams: Mapping[type, StreamHandler]
+    puts: Mapping[type, PutHandler]
+    actions: Mapping[str, ActionRoute]

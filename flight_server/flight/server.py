@@ -1,0 +1,246 @@
+"""The Flight service on grpc.aio: decode, route, encode, inside the interceptors."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+import grpc.aio
+
+from flight_server.domain.bucket import BucketRegistry
+from flight_server.domain.call import CallContext
+from flight_server.errors import FailedPreconditionError, InvalidArgumentError, UnimplementedError
+from flight_server.flight import context as call_context
+from flight_server.flight.interceptors.access_log import AccessRecord
+from flight_server.flight.interceptors.authentication import Authentication
+from flight_server.flight.interceptors.handshake import handshake
+from flight_server.flight.routes import Messages, Routes
+from flight_server.flight.wire import actions, commands, headers, messages, status, tickets
+from flight_server.frames import flight_data
+from flight_server.services.sessions import SessionService
+
+_SERVICE = "arrow.flight.protocol.FlightService"
+_Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+_Method: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
+_Unary: TypeAlias = Callable[[CallContext, AccessRecord, bytes], Awaitable[bytes]]
+_Stream: TypeAlias = Callable[[CallContext, AccessRecord, Any], Messages]
+_Handler = TypeVar("_Handler")
+
+_KEEPALIVE_OPTIONS = (
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """Where to listen (port 0: any free one) and the transport's limits, in bytes and seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    max_incoming_bytes: int = 64 * 1024 * 1024
+    reuse_port: bool = False
+    drain_seconds: float = 30.0
+
+
+class FlightServer:
+    """Listens, and answers until it is stopped."""
+
+    def __init__(
+        self, routes: Routes, sessions: SessionService, registry: BucketRegistry, options: ServerOptions
+    ) -> None:
+        """Prepare the service; nothing listens before `start`."""
+        calls = _Calls(Authentication(sessions), registry)
+        service = _Service(routes)
+        self._options = options
+        self._method_handlers = {
+            "Handshake": grpc.stream_stream_rpc_method_handler(calls.handshake),
+            "GetFlightInfo": calls.unary("GetFlightInfo", service.get_flight_info),
+            "GetSchema": calls.unary("GetSchema", service.get_schema),
+            "DoGet": calls.streaming("DoGet", service.do_get),
+            "DoAction": calls.streaming("DoAction", service.do_action),
+            "ListActions": calls.streaming("ListActions", service.list_actions),
+            "DoPut": calls.exchanging("DoPut", service.do_put),
+        }
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> int:
+        """Listen and return the port; raises FailedPreconditionError when the address is taken."""
+        options = self._options
+        server = grpc.aio.server(
+            options=(
+                ("grpc.max_receive_message_length", options.max_incoming_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", int(options.reuse_port)),
+                *_KEEPALIVE_OPTIONS,
+            )
+        )
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(_SERVICE, self._method_handlers),)
+        )
+        address = f"[{options.host}]" if ":" in options.host else options.host
+        try:
+            port = server.add_insecure_port(f"{address}:{options.port}")
+        except RuntimeError as error:
+            raise FailedPreconditionError(
+                f"cannot listen on {address}:{options.port}; is the port in use, the host one of ours?"
+            ) from error
+        await server.start()
+        self._server = server
+        return port
+
+    async def stop(self) -> None:
+        """Refuse new calls (UNAVAILABLE), let those in flight end, cancel the rest after the drain time."""
+        if self._server is not None:
+            await self._server.stop(self._options.drain_seconds)
+            self._server = None
+
+
+class _Calls:
+    """Runs behaviours inside the interceptors: headers, authentication, errors, access log."""
+
+    def __init__(self, authentication: Authentication, registry: BucketRegistry) -> None:
+        self._authentication = authentication
+        self._registry = registry
+
+    def unary(self, method: str, behaviour: _Unary) -> _Method:
+        async def run(request: bytes, context: _Context) -> bytes:
+            async with _watched(method, context) as record, self._call(record, context) as call:
+                return await behaviour(call, record, request)
+
+        return grpc.unary_unary_rpc_method_handler(run)
+
+    def streaming(self, method: str, behaviour: _Stream) -> _Method:
+        return grpc.unary_stream_rpc_method_handler(self._writer(method, behaviour))
+
+    def exchanging(self, method: str, behaviour: _Stream) -> _Method:
+        return grpc.stream_stream_rpc_method_handler(self._writer(method, behaviour))
+
+    def _writer(self, method: str, behaviour: _Stream) -> Callable[[Any, _Context], Awaitable[None]]:
+        async def run(request: Any, context: _Context) -> None:
+            async with _watched(method, context) as record, self._call(record, context) as call:
+                answer = behaviour(call, record, request)
+                try:
+                    async for message in answer:
+                        await context.write(message)
+                        record.bytes += len(message)
+                finally:
+                    if isinstance(answer, AsyncGenerator):
+                        await answer.aclose()
+
+        return run
+
+    async def handshake(self, requests: AsyncIterator[bytes], context: _Context) -> None:
+        async with _watched("Handshake", context):
+            await handshake(self._authentication, requests, context)
+
+    @asynccontextmanager
+    async def _call(self, record: AccessRecord, context: _Context) -> AsyncIterator[CallContext]:
+        sent = headers.read(context.invocation_metadata())
+        caller = self._authentication.caller(sent, context.peer())
+        record.principal = caller.identity.name
+        sessions = self._authentication.sessions
+        sessions.enter(caller.session)
+        try:
+            call = call_context.build(sent, caller, self._registry, context.cancelled)
+            record.bucket = call.bucket
+            shown = ((headers.BUCKET, call.bucket),)
+            context.set_trailing_metadata(shown)
+            if call.named_bucket is not None:
+                # an operation of its own, 0.15-0.2 ms: only for those who asked
+                await context.send_initial_metadata(shown)
+            yield call
+        finally:
+            sessions.leave(caller.session)
+
+
+@asynccontextmanager
+async def _watched(method: str, context: _Context) -> AsyncIterator[AccessRecord]:
+    """Translate what is raised inside, and write the access line."""
+    record = AccessRecord(method)
+    try:
+        yield record
+    except asyncio.CancelledError:
+        record.status = "CANCELLED"
+        raise
+    except Exception as error:
+        found = status.from_error(error)
+        record.status = found.code.name
+        await context.abort(found.code, found.message)
+    finally:
+        record.write()
+
+
+class _Service:
+    """Decodes each request, routes it, encodes the answer."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self._action_types = [
+            messages.encode("ActionType", type=name, description=route.description)
+            for name, route in routes.actions.items()
+        ]
+
+    async def get_flight_info(self, call: CallContext, record: AccessRecord, request: bytes) -> bytes:
+        command = commands.decode(request)
+        handler = _routed(self._routes.infos, command, record)
+        return tickets.encode_info(request, await handler(call, command))
+
+    async def get_schema(self, call: CallContext, record: AccessRecord, request: bytes) -> bytes:
+        command = commands.decode(request)
+        handler = _routed(self._routes.schemas, command, record)
+        return messages.encode("SchemaResult", schema=await handler(call, command))
+
+    def do_get(self, call: CallContext, record: AccessRecord, request: bytes) -> Messages:
+        ticket = tickets.decode(request)
+        return _routed(self._routes.streams, ticket, record)(call, ticket)
+
+    async def do_put(self, call: CallContext, record: AccessRecord, requests: Messages) -> Messages:
+        async with aclosing(_counted(requests, record)) as sent:
+            first = await anext(sent, b"")
+            descriptor = bytes(flight_data.parse(first).descriptor)
+            if not descriptor:
+                raise InvalidArgumentError("DoPut's first message must carry a flight descriptor")
+            command = commands.decode(descriptor)
+            handler = _routed(self._routes.puts, command, record)
+            async with aclosing(_preceded(first, sent)) as upload:
+                metadata = await handler(call, command, upload)
+        yield messages.encode("PutResult", app_metadata=metadata)
+
+    async def do_action(self, call: CallContext, record: AccessRecord, request: bytes) -> Messages:
+        name, body = actions.decode_action(request)
+        route = self._routes.actions.get(name)
+        if route is None:
+            served = ", ".join(self._routes.actions)
+            raise UnimplementedError(f"no action {name[:100]!r}; the actions here are: {served}")
+        record.command = name
+        for result in await route.handler(call, body):
+            yield messages.encode("Result", body=result)
+
+    async def list_actions(self, _: CallContext, __: AccessRecord, ___: bytes) -> Messages:
+        for action_type in self._action_types:
+            yield action_type
+
+
+def _routed(table: Mapping[type, _Handler], asked: object, record: AccessRecord) -> _Handler:
+    record.command = type(asked).__name__
+    handler = table.get(type(asked))
+    if handler is None:
+        raise UnimplementedError(f"{record.method} does not serve {record.command}")
+    return handler
+
+
+async def _counted(requests: Messages, record: AccessRecord) -> AsyncGenerator[bytes, None]:
+    async for message in requests:
+        record.bytes += len(message)
+        yield message
+
+
+async def _preceded(first: bytes, rest: Messages) -> AsyncGenerator[bytes, None]:
+    yield first
+    async for message in rest:
+        yield message

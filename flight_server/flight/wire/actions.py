@@ -1,0 +1,46 @@
+"""Bodies of actions ↔ values.
+
+Flight SQL actions wrap request and result in an Any; Flight's own actions carry the bare message;
+ours carry JSON.
+"""
+
+import json
+from typing import Any
+
+from flight_server.errors import InvalidArgumentError
+from flight_server.flight.wire import messages
+
+
+def decode_action(request: bytes) -> tuple[str, bytes]:
+    """Return (type, body) of a serialized Action."""
+    action = messages.parse("Action", request)
+    return action.type, action.body
+
+
+def unpack_request(name: str, body: bytes) -> Any:
+    """Return the Flight SQL message of that name out of an action's body.
+
+    Raises InvalidArgumentError when the body holds anything else.
+    """
+    found, value = messages.unpack(body)
+    if found != name:
+        raise InvalidArgumentError(f"the action's body must hold {name}, got {found[:100]!r}")
+    return messages.parse(name, value)
+
+
+def decode_json(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of an action's body; an empty body is an empty object."""
+    if not body:
+        return {}
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgumentError("the action's body must be a JSON object in UTF-8") from error
+    if not isinstance(value, dict):
+        raise InvalidArgumentError(f"the action's body must be a JSON object, got {type(value).__name__}")
+    return value
+
+
+def encode_json(value: object) -> bytes:
+    """Return a value as JSON in UTF-8."""
+    return json.dumps(value, ensure_ascii=False).encode()

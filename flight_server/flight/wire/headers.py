@@ -1,0 +1,94 @@
+"""Call headers, read once: gRPC metadata → one frozen value."""
+
+import base64
+import binascii
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from flight_server.errors import InvalidArgumentError, UnauthenticatedError
+
+BUCKET = "x-lakehouse-bucket"
+MODE = "x-lakehouse-mode"
+AUTHORIZATION = "authorization"
+AUTH_TOKEN = "auth-token-bin"  # noqa: S105 (the name of a header)
+
+_BEARER, _BASIC = "bearer", "basic"
+
+
+@dataclass(frozen=True, slots=True)
+class BasicCredentials:
+    """A user name and a password."""
+
+    username: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """The headers that mean something here; None where one is absent or blank.
+
+    `token` comes from `authorization: Bearer …` or, with older clients, from `auth-token-bin`.
+    """
+
+    bucket: str | None
+    mode: str | None
+    token: str | None
+    basic: BasicCredentials | None
+
+
+_NO_HEADERS = Headers(None, None, None, None)
+_KNOWN = frozenset((BUCKET, MODE, AUTHORIZATION, AUTH_TOKEN))
+
+
+def read(metadata: Iterable[tuple[str, str | bytes]] | None) -> Headers:
+    """Read the headers of a call.
+
+    Raises InvalidArgumentError for values that are no text or contradict each other,
+    UnauthenticatedError for credentials that cannot be understood.
+    """
+    found: dict[str, list[str | bytes]] = {}
+    for key, value in metadata or ():
+        if key in _KNOWN:
+            found.setdefault(key, []).append(value)
+    if not found:
+        return _NO_HEADERS
+    authorization = _single(AUTHORIZATION, found.get(AUTHORIZATION, ()))
+    scheme, _, credentials = (authorization or "").partition(" ")
+    scheme, credentials = scheme.lower(), credentials.strip()
+    if scheme not in ("", _BEARER, _BASIC):
+        raise UnauthenticatedError("the authorization header must be 'Basic …' or 'Bearer …'")
+    return Headers(
+        bucket=_single(BUCKET, found.get(BUCKET, ())),
+        mode=_single(MODE, found.get(MODE, ())),
+        token=credentials if scheme == _BEARER else _single(AUTH_TOKEN, found.get(AUTH_TOKEN, ())),
+        basic=decode_basic(credentials) if scheme == _BASIC else None,
+    )
+
+
+def decode_basic(encoded: str) -> BasicCredentials:
+    """Decode the credentials of HTTP Basic (RFC 7617); padding may be missing, as with ADBC.
+
+    Raises UnauthenticatedError when they are malformed.
+    """
+    try:
+        decoded = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise UnauthenticatedError("the Basic credentials are not base64 of 'user:password'") from error
+    username, colon, password = decoded.partition(":")
+    if not colon:
+        raise UnauthenticatedError("the Basic credentials are not base64 of 'user:password'")
+    return BasicCredentials(username, password)
+
+
+def _single(name: str, values: Iterable[str | bytes]) -> str | None:
+    distinct = {_text(name, value) for value in values} - {""}
+    if len(distinct) > 1:
+        raise InvalidArgumentError(f"the header {name} is given with different values; send it once")
+    return distinct.pop() if distinct else None
+
+
+def _text(name: str, value: str | bytes) -> str:
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    if not (text.isascii() and (text.isprintable() or not text.strip())):
+        raise InvalidArgumentError(f"the header {name} must be plain ASCII text")
+    return text.strip()

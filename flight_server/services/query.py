@@ -1,0 +1,131 @@
+"""Queries: planned at a commit, then streamed by whoever holds the ticket."""
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from flight_server.dispatch.dispatcher import Dispatcher, PlannedStatement, StatementRequest
+from flight_server.domain.call import CallContext
+from flight_server.domain.statement import Plan
+from flight_server.errors import InvalidArgumentError
+from flight_server.frames.requests import QualifiedName
+from flight_server.services.handles import Handles, Opened
+from flight_server.services.resolution import Names, Snapshot, StatementResolution
+from flight_server.services.transactions import TransactionService
+
+_KIND = "statement"
+_REMEMBERED_STATEMENTS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLimits:
+    """Bounds on one statement: bytes of its text, seconds of work (None: no bound)."""
+
+    statement_bytes: int
+    timeout: float | None
+
+
+class QueryService:
+    """Plans and streams statements.
+
+    `_names_by_sql` remembers which dataset names a text holds, so that they can be resolved
+    before the engine process asks; it never decides what may be read.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        names: Names,
+        transactions: TransactionService,
+        handles: Handles,
+        limits: QueryLimits,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._names = names
+        self._transactions = transactions
+        self._handles = handles
+        self._limits = limits
+        self._names_by_sql: OrderedDict[str, tuple[QualifiedName, ...]] = OrderedDict()
+
+    async def plan(
+        self, call: CallContext, sql: str, transaction_id: bytes | None, parameters: Sequence[bytes] = ()
+    ) -> Plan:
+        """Bind a statement at the newest commit, or at its transaction's, and return its ticket."""
+        snapshot = self._snapshot(call, transaction_id)
+        planned = await self.bind(call, sql, snapshot, parameters)
+        fields = {
+            "sql": sql,
+            "commit": snapshot.commit,
+            "path": self._names.search_path(call),
+            "transaction": transaction_id.hex() if transaction_id and snapshot.changes else None,
+            "staged": len(snapshot.changes),
+        }
+        return Plan(planned.schema, self._handles.seal(_KIND, call, fields, parameters))
+
+    async def plan_dataset(self, call: CallContext, path: Sequence[str]) -> Plan:
+        """Plan reading all of one dataset, named by `[dataset]` or `[bucket, dataset]`."""
+        quoted = ".".join('"' + part.replace('"', '""') + '"' for part in path)
+        return await self.plan(call, f"FROM {quoted}", None)
+
+    async def update(self, call: CallContext, sql: str, transaction_id: bytes | None) -> int:
+        """Run a statement that returns a count of rows."""
+        await self.prepare(call, sql, transaction_id)
+        raise InvalidArgumentError("this statement returns rows: send it as a query, not as an update")
+
+    async def prepare(self, call: CallContext, sql: str, transaction_id: bytes | None) -> PlannedStatement:
+        """Bind a statement without a ticket."""
+        return await self.bind(call, sql, self._snapshot(call, transaction_id), ())
+
+    async def bind(
+        self, call: CallContext, sql: str, snapshot: Snapshot, parameters: Sequence[bytes]
+    ) -> PlannedStatement:
+        """Ask the engine process for the schemas of a statement."""
+        self._check_length(sql)
+        request = self._request(call, sql, self._names.search_path(call), snapshot, parameters)
+        return await self._dispatcher.plan(request)
+
+    def stream(self, call: CallContext, handle: bytes) -> AsyncIterator[bytes]:
+        """Run the statement of a ticket; yield its FlightData messages, the schema first."""
+        opened = self._handles.open(_KIND, call, handle)
+        sql, path = opened.fields["sql"], opened.fields["path"]
+        request = self._request(call, sql, path, self._opened_snapshot(call, opened), opened.messages)
+        return self._dispatcher.stream(request)
+
+    def _snapshot(self, call: CallContext, transaction_id: bytes | None) -> Snapshot:
+        if transaction_id is None:
+            return Snapshot(self._names.catalog.newest_commit())
+        transaction = self._transactions.get(call, transaction_id)
+        return Snapshot(self._transactions.snapshot(transaction), tuple(transaction.changes))
+
+    def _opened_snapshot(self, call: CallContext, opened: Opened) -> Snapshot:
+        commit, transaction_id = opened.fields["commit"], opened.fields["transaction"]
+        if transaction_id is None:
+            return Snapshot(commit)
+        transaction = self._transactions.get(call, bytes.fromhex(transaction_id))
+        return Snapshot(commit, tuple(transaction.changes[: opened.fields["staged"]]))
+
+    def _request(
+        self,
+        call: CallContext,
+        sql: str,
+        search_path: Sequence[str],
+        snapshot: Snapshot,
+        parameters: Sequence[bytes],
+    ) -> StatementRequest:
+        resolution = StatementResolution(
+            self._names, call.identity, search_path, snapshot, lambda names: self._remember(sql, names)
+        )
+        ahead = resolution.ahead(self._names_by_sql.get(sql, ()))
+        return StatementRequest(sql, resolution, parameters, ahead, self._limits.timeout)
+
+    def _remember(self, sql: str, names: Sequence[QualifiedName]) -> None:
+        self._names_by_sql[sql] = tuple(names)
+        if len(self._names_by_sql) > _REMEMBERED_STATEMENTS:
+            self._names_by_sql.popitem(last=False)
+
+    def _check_length(self, sql: str) -> None:
+        size = len(sql.encode())
+        if size > self._limits.statement_bytes:
+            raise InvalidArgumentError(
+                f"the statement is {size} bytes long, at most {self._limits.statement_bytes} are read"
+            )

@@ -1,0 +1,181 @@
+"""Sessions: what the server remembers of a client between two calls.
+
+A session is found, in this order, by
+  1. the bearer token minted at Handshake: signed, and it carries the session's id, so that a
+     worker which did not mint it makes the session anew;
+  2. the peer's address, for anonymous callers on loopback (one connection keeps one address);
+  3. nothing: other anonymous callers get a transient session, which ends with its call.
+
+A session ends when it is closed or when no call has used it for the idle time. A call in flight
+keeps it alive. Whoever holds state for a session registers with `on_close`.
+"""
+
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+from flight_server.errors import (
+    FailedPreconditionError,
+    ResourceExhaustedError,
+    UnauthenticatedError,
+)
+
+TOKEN_SECONDS = 7 * 86_400
+"""Age up to which a token opens a session that is not (or no longer) known here."""
+
+_LOOPBACK_PEERS = ("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D", "unix:")
+_SALT = "flight-server session"
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """State of one client between calls; changed only on the event loop's thread.
+
+    `principal` is who the session was made for, `bucket` the canonical name chosen by the session
+    option, `transaction_id` the open transaction. `last_used` is a monotonic time in seconds.
+    `key` is what the session was found by (token or peer), None for a transient one.
+    """
+
+    id: str
+    principal: str
+    key: str | None
+    last_used: float
+    bucket: str | None = None
+    transaction_id: bytes | None = None
+    active_calls: int = 0
+    was_minted: bool = False
+
+    @property
+    def holds_state(self) -> bool:
+        """Whether a client would notice that the session is gone."""
+        return self.was_minted or self.bucket is not None or self.transaction_id is not None
+
+
+class SessionService:
+    """Makes, finds and ends sessions; every method is O(1) and runs on the event loop's thread."""
+
+    def __init__(self, secret_keys: tuple[bytes, ...], idle_seconds: float, max_sessions: int) -> None:
+        """Sign with the last of `secret_keys`, accept all of them."""
+        self._serializer = URLSafeTimedSerializer(list(secret_keys), salt=_SALT)
+        self._idle_seconds = idle_seconds
+        self._max_sessions = max_sessions
+        # least recently used first, so that expiry only looks at the front
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._by_key: dict[str, Session] = {}
+        self._callbacks: list[Callable[[Session], None]] = []
+
+    def __len__(self) -> int:
+        """Return the number of sessions."""
+        return len(self._sessions)
+
+    def on_close(self, callback: Callable[[Session], None]) -> None:
+        """Register what is called, once, with each session that ends."""
+        self._callbacks.append(callback)
+
+    def mint(self, principal: str) -> tuple[str, Session]:
+        """Make a session and the bearer token that finds it.
+
+        Raises ResourceExhaustedError when there are too many sessions.
+        """
+        session_id = uuid.uuid4().hex
+        token = self._serializer.dumps([session_id, principal])
+        session = self._add(session_id, principal, token)
+        session.was_minted = True
+        return token, session
+
+    def resume(self, token: str | None, peer: str, principal: str) -> Session:
+        """Return the session of a call by its token, else by its loopback peer, else a transient one.
+
+        Raises UnauthenticatedError for a forged or expired token, ResourceExhaustedError when the
+        session has to be made and there are too many.
+        """
+        key = token or (peer if peer.startswith(_LOOPBACK_PEERS) else None)
+        session = self._by_key.get(key) if key else None
+        if session is None:
+            session = self._verified(token) if token else self._add(uuid.uuid4().hex, principal, key)
+        self._touch(session)
+        self._expire()
+        return session
+
+    def get(self, session_id: str) -> Session:
+        """Return a session by its id; raises FailedPreconditionError when it has ended."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise FailedPreconditionError("this session has ended; connect again")
+        return session
+
+    def find(self, session_id: str) -> Session | None:
+        """Return a session by its id, None when it has ended."""
+        return self._sessions.get(session_id)
+
+    def enter(self, session: Session) -> None:
+        """Note that a call of the session begins; `leave` must follow."""
+        session.active_calls += 1
+
+    def leave(self, session: Session) -> None:
+        """Note that a call of the session is over; a transient session ends with it."""
+        session.active_calls -= 1
+        if session.key is None:
+            self.close(session.id)
+        elif session.id in self._sessions:
+            self._touch(session)
+
+    def close(self, session_id: str) -> None:
+        """End a session; does nothing when it has ended already."""
+        session = self._sessions.pop(session_id, None)
+        if session is None:
+            return
+        if session.key is not None:
+            self._by_key.pop(session.key, None)
+        for callback in self._callbacks:
+            callback(session)
+
+    def _verified(self, token: str) -> Session:
+        try:
+            session_id, principal = self._serializer.loads(token, max_age=TOKEN_SECONDS)
+        except (BadData, ValueError, TypeError) as error:
+            raise UnauthenticatedError(
+                "the bearer token is not of this server or has expired; connect again"
+            ) from error
+        session = self._add(session_id, principal, token)
+        session.was_minted = True
+        return session
+
+    def _add(self, session_id: str, principal: str, key: str | None) -> Session:
+        self._expire()
+        if len(self._sessions) >= self._max_sessions:
+            self._evict()
+        session = Session(session_id, principal, key, time.monotonic())
+        self._sessions[session_id] = session
+        if key is not None:
+            self._by_key[key] = session
+        return session
+
+    def _touch(self, session: Session) -> None:
+        session.last_used = time.monotonic()
+        self._sessions.move_to_end(session.id)
+
+    def _expire(self) -> None:
+        oldest_allowed = time.monotonic() - self._idle_seconds
+        while self._sessions:
+            session = next(iter(self._sessions.values()))
+            if session.last_used >= oldest_allowed:
+                return
+            if session.active_calls:
+                self._touch(session)
+            else:
+                self.close(session.id)
+
+    def _evict(self) -> None:
+        """Make room by ending the oldest peer session that holds nothing: its next call gets a new one."""
+        for session in self._sessions.values():
+            if not session.holds_state and not session.active_calls:
+                self.close(session.id)
+                return
+        raise ResourceExhaustedError(
+            f"the server has its maximum of {self._max_sessions} sessions; close some and try again"
+        )

@@ -1,0 +1,201 @@
+"""A real FlightServer over small services that answer from memory."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from flight_server.app import build_routes
+from flight_server.domain.bucket import Bucket, BucketRegistry
+from flight_server.domain.call import CallContext
+from flight_server.domain.statement import IngestResult, IngestTarget, Plan, PreparedStatement
+from flight_server.errors import BY_NAME, InvalidArgumentError, NotFoundError
+from flight_server.flight.routes import Services
+from flight_server.flight.server import FlightServer, ServerOptions
+from flight_server.frames.flight_data import BatchFramer, parse, schema_message
+from flight_server.services.metadata import MetadataService
+from flight_server.services.sessions import SessionService
+
+TABLE = pa.table({"x": pa.array([1, 2, 3], pa.int64())})
+SCHEMA = TABLE.schema.serialize().to_pybytes()
+HANDLE = b"rows"
+
+
+def run_statement(sql: str) -> None:
+    """Fail as the statement says: `fail <error class> <message>`, or `bug`."""
+    words = sql.split(maxsplit=2)
+    if words[:1] == ["fail"]:
+        raise BY_NAME[words[1]](words[2])
+    if words == ["bug"]:
+        raise RuntimeError("/srv/secret/place is broken")
+    if not words:
+        raise InvalidArgumentError("an empty statement")
+
+
+async def drain(messages: AsyncIterator[bytes]) -> list[bytes]:
+    return [message async for message in messages]
+
+
+@dataclass
+class MemoryQuery:
+    calls: list[CallContext] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    async def plan(self, call: CallContext, sql: str, transaction_id: bytes | None) -> Plan:
+        self.calls.append(call)
+        run_statement(sql)
+        if sql == "sleep":
+            try:
+                await asyncio.sleep(30)
+            finally:
+                self.ended.set()
+        return Plan(SCHEMA, b"endless" if sql == "endless" else HANDLE)
+
+    async def plan_dataset(self, call: CallContext, path: Sequence[str]) -> Plan:
+        self.calls.append(call)
+        if path[-1] != "t":
+            raise NotFoundError(f"no dataset {path[-1]!r}")
+        return Plan(SCHEMA, HANDLE)
+
+    async def update(self, call: CallContext, sql: str, transaction_id: bytes | None) -> int:
+        run_statement(sql)
+        return 7
+
+    async def stream(self, call: CallContext, handle: bytes) -> AsyncIterator[bytes]:
+        if handle not in (HANDLE, b"endless"):
+            raise NotFoundError("no such handle")
+        try:
+            yield schema_message(SCHEMA)
+            while True:
+                for pieces in BatchFramer(TABLE.schema).frame(TABLE.to_batches()[0]):
+                    yield b"".join(pieces)
+                if handle != b"endless":
+                    break
+        finally:
+            self.ended.set()
+
+
+class MemoryPrepared:
+    async def create(self, call: CallContext, sql: str, transaction_id: bytes | None) -> PreparedStatement:
+        run_statement(sql)
+        is_update = sql.startswith("insert")
+        parameters = pa.schema([("1", pa.int64())] if "?" in sql else []).serialize().to_pybytes()
+        return PreparedStatement(sql.encode(), b"" if is_update else SCHEMA, parameters, is_update)
+
+    async def bind(self, call: CallContext, handle: bytes, messages: AsyncIterator[bytes]) -> bytes:
+        received = await drain(messages)
+        return handle + b" bound %d" % len(received)
+
+    async def plan(self, call: CallContext, handle: bytes) -> Plan:
+        run_statement(handle.decode(errors="replace"))
+        return Plan(SCHEMA, HANDLE)
+
+    async def update(self, call: CallContext, handle: bytes, messages: AsyncIterator[bytes]) -> int:
+        await drain(messages)
+        return 5
+
+    async def close(self, call: CallContext, handle: bytes) -> None:
+        return None
+
+
+@dataclass
+class MemoryIngest:
+    targets: list[IngestTarget] = field(default_factory=list)
+    outcome: str = ""
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    async def append(
+        self, call: CallContext, target: IngestTarget, messages: AsyncIterator[bytes]
+    ) -> IngestResult:
+        self.targets.append(target)
+        if target.dataset == "refused":
+            raise InvalidArgumentError("refused at once")
+        try:
+            received = [message async for message in messages if len(parse(message).body)]
+            await asyncio.sleep(0.05)
+            self.outcome = "cancelled" if call.is_cancelled() else "complete"
+        except asyncio.CancelledError:
+            self.outcome = "cancelled"
+            raise
+        finally:
+            self.ended.set()
+        return IngestResult(target.dataset, target.schema or call.bucket, 1, 2, 3, 4, len(received))
+
+
+class MemoryTransactions:
+    def begin(self, call: CallContext) -> bytes:
+        return b"tx"
+
+    async def end(self, call: CallContext, transaction_id: bytes, commit: bool) -> None:
+        if transaction_id != b"tx":
+            raise NotFoundError("no such transaction")
+
+
+class MemoryMigration:
+    async def migrate(self, call: CallContext, dry_run: bool) -> dict[str, object]:
+        return {"total": 0, "dry_run": dry_run}
+
+
+@dataclass(frozen=True)
+class WireServer:
+    """The running server and the services behind it."""
+
+    port: int
+    sessions: SessionService
+    query: MemoryQuery
+    ingest: MemoryIngest
+
+    @property
+    def uri(self) -> str:
+        return f"grpc://127.0.0.1:{self.port}"
+
+
+REGISTRY = BucketRegistry(
+    [
+        Bucket("primary", "file:///primary", ("", "data", "local")),
+        Bucket("testing", "file:///testing"),
+        Bucket("profile:user", "file:///profile"),
+    ]
+)
+
+
+def _build_server(options: ServerOptions) -> tuple[FlightServer, WireServer]:
+    sessions = SessionService((b"old key", b"new key"), 60.0, 100_000)
+    query, ingest = MemoryQuery(), MemoryIngest()
+    memory: Any = Services
+    services = memory(
+        query=query,
+        prepared=MemoryPrepared(),
+        ingest=ingest,
+        transactions=MemoryTransactions(),
+        migration=MemoryMigration(),
+        metadata=MetadataService(),
+        sessions=sessions,
+    )
+    server = FlightServer(build_routes(services), sessions, REGISTRY, options)
+    return server, WireServer(0, sessions, query, ingest)
+
+
+@pytest.fixture(scope="session")
+def wire_server() -> Iterator[WireServer]:
+    server, parts = _build_server(ServerOptions(drain_seconds=0.2))
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        port = asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+        yield WireServer(port, parts.sessions, parts.query, parts.ingest)
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture
+def build_server() -> Callable[[ServerOptions], tuple[FlightServer, WireServer]]:
+    return _build_server
