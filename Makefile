@@ -1,0 +1,55 @@
+# Each target sets up .venv first; python3 (3.11 or newer, with venv) and make are enough.
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help demo serve test test-full check bench lock
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+demo: $(READY) ## load real data into three buckets, query them, serve (ARGS=--once: end after the query)
+	@exec $(BIN)/flight-server demo $(ARGS)
+
+serve: $(READY) ## serve with the default settings (ARGS="--port 0 --config F")
+	@exec $(BIN)/flight-server serve $(ARGS)
+
+test: $(READY) ## run the tests (under two minutes)
+	@exec $(BIN)/pytest -q $(ARGS)
+
+test-full: $(READY) ## run all tests, the slow ones and those with real services too
+	@exec $(BIN)/pytest -q -m "" $(ARGS)
+
+check: $(READY) ## check format, lint, types and layers
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/ruff check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(READY) ## measure
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+
+lock: ## write the pinned requirements anew from pyproject.toml (needs uv)
+	$(LOCK) pyproject.toml --extra dev --output-file requirements.txt
+	$(LOCK) requirements-demo.in --no-deps --output-file requirements-demo.txt
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+$(READY): requirements.txt requirements-demo.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; say which with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "Python's venv is missing; install it, for example: apt-get install python3-venv" >&2; exit 1; }
+	@echo "setting up .venv (once; about a minute)"
+	@rm -f $(READY)
+	@$(PYTHON) -m venv .venv
+	@{ $(PIP) install --progress-bar off --require-hashes -r requirements.txt && touch $(READY).installed; } \
+	  | awk '/^Collecting/ { n++ } /^Collecting/ && n % 5 == 0 { printf "  %d", n; fflush() } \
+	         /^Installing/ { printf "  %d packages, installing", n; fflush() } END { print "" }'
+	@rm $(READY).installed
+	@$(PIP) install --quiet --require-hashes --no-deps -r requirements-demo.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(READY)

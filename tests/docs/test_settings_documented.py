@@ -1,0 +1,37 @@
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from flight_server.config import BucketSettings, Settings, load
+
+ROOT = Path(__file__).parents[2]
+
+
+def names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from names(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def test_every_setting_is_in_the_reference_and_no_other() -> None:
+    reference = (ROOT / "docs/reference/settings.md").read_text()
+    documented = set(re.findall(r"^\| `([a-z_.]+)` \|", reference, re.MULTILINE))
+    assert documented == {*names(Settings), *BucketSettings.model_fields}
+
+
+def test_every_setting_is_in_the_example_file() -> None:
+    example = (ROOT / "conf/server.toml").read_text()
+    keys = {name.rpartition(".")[2] for name in (*names(Settings), *BucketSettings.model_fields)}
+    missing = [key for key in keys - {"buckets"} if not re.search(rf"^(# )?{key} = ", example, re.MULTILINE)]
+    assert missing == []
+
+
+def test_example_file_loads_to_the_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(ROOT / "conf/server.toml", {}) == Settings()
