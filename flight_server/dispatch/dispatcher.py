@@ -200,6 +200,7 @@ async def _relay(channel: Channel, messages: AsyncIterator[bytes], reply: "async
             message = following.result()
         finally:
             following.cancel()
+            await asyncio.wait((following,))  # only then may the caller close the messages
         if message is None:
             await channel.send(Frame("finish"))
             return

@@ -132,9 +132,9 @@ def test_malformed_and_contradicting_requests_are_invalid(
         put(flight, (*path, unique_name), PEOPLE, *headers)
 
 
-@pytest.mark.parametrize("name", ["", "a@3", "tab\there", "x" * 256])
+@pytest.mark.parametrize("name", ["a@3", "tab\there", "x" * 256])
 def test_names_that_sql_cannot_reach_are_invalid(connect: Connect, name: str) -> None:
-    with connect().cursor() as cursor, pytest.raises(dbapi.Error, match="INVALID_ARGUMENT|target"):
+    with connect().cursor() as cursor, pytest.raises(dbapi.ProgrammingError, match="INVALID_ARGUMENT.*is not a table name"):
         cursor.adbc_ingest(name, PEOPLE, mode="create")
 
 
@@ -199,8 +199,8 @@ def test_an_empty_upload_makes_a_dataset_without_rows(connect: Connect, flight: 
 def test_an_upload_that_fails_on_the_way_leaves_nothing(server: Server, flight: Any, unique_name: str) -> None:
     before = files_under(server.data_dir / "primary")
     schema = pa.schema([("a", pa.utf8())])
-    offsets, broken = pa.array([0, 1_000_000], pa.int32()).buffers()[1], pa.py_buffer(b"\xff\xfe")
-    batch = pa.record_batch([pa.Array.from_buffers(pa.utf8(), 1, [None, offsets, broken])], schema=schema)
+    offsets, not_utf8 = pa.array([0, 2], pa.int32()).buffers()[1], pa.py_buffer(b"\xff\xfe")
+    batch = pa.record_batch([pa.Array.from_buffers(pa.utf8(), 1, [None, offsets, not_utf8])], schema=schema)
     writer, reader = flight.do_put(pa.flight.FlightDescriptor.for_path(unique_name), schema)
     with pytest.raises(pa.ArrowInvalid, match="malformed Arrow"), writer:
         writer.write_batch(batch)

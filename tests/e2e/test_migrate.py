@@ -1,0 +1,177 @@
+"""Catalogs from before buckets existed: import, read, migrate, read again."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.flight
+import pyarrow.parquet as pq
+import pytest
+from adbc_driver_flightsql import dbapi
+
+from flight_server.testing import serve
+
+ROWS_PER_OBJECT = 1_000
+CREATED = "2024-05-01T00:00:00Z"
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run the command line on this test's data directory."""
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "flight_server", *arguments, "--data-dir", str(tmp_path / "data")]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    return run
+
+
+def write_object(root: Path, key: str, start: int) -> dict[str, Any]:
+    """Write one legacy object; return its manifest entry without a bucket."""
+    path = root / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"i": range(start, start + ROWS_PER_OBJECT)}), path)
+    return {"key": key, "size_bytes": path.stat().st_size, "created_at": CREATED}
+
+
+def write_manifest(folder: Path, *datasets: tuple[str, list[dict[str, Any]]]) -> str:
+    entries = [
+        {"id": f"ds-{at}", "name": name, "created_at": CREATED, "objects": objects}
+        for at, (name, objects) in enumerate(datasets)
+    ]
+    manifest = folder / "manifest.json"
+    manifest.write_text(json.dumps({"datasets": entries}))
+    return str(manifest)
+
+
+def fourteen_refs(data_dir: Path) -> list[dict[str, Any]]:
+    """12 refs in `data` and 2 in `primary`."""
+    return [
+        write_object(data_dir / "primary", f"legacy/part-{at}.parquet", at * ROWS_PER_OBJECT)
+        | {"bucket": "primary" if at % 7 == 6 else "data"}
+        for at in range(14)
+    ]
+
+
+def total(uri: str, name: str) -> tuple[int, int]:
+    with dbapi.connect(uri, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*), sum(i)::bigint FROM {name}")
+        (row,) = cursor.fetchall()
+        return row
+
+
+def act(uri: str, body: bytes = b"") -> dict[str, Any]:
+    with pyarrow.flight.connect(uri) as client:
+        (result,) = client.do_action(pyarrow.flight.Action("migrate", body))
+        report: dict[str, Any] = json.loads(result.body.to_pybytes())
+        return report
+
+
+EXPECTED = {
+    "total": 14,
+    "renamed": {"data": 12},
+    "already_canonical": 2,
+    "urls_rewritten": 0,
+    "unknown": [],
+    "duplicates": [],
+}
+
+
+def test_the_action_normalises_once_and_reading_never_notices(tmp_path: Path, run: Run) -> None:
+    data_dir = tmp_path / "data"
+    manifest = write_manifest(tmp_path, ("events", fourteen_refs(data_dir)))
+    imported = run("catalog", "import", manifest)
+    assert imported.returncode == 0, imported.stderr
+    rows = 14 * ROWS_PER_OBJECT
+    expected = (rows, rows * (rows - 1) // 2)
+    with serve(data_dir=data_dir) as server:
+        assert total(server.uri, "events") == expected
+        assert act(server.uri, b'{"dry_run": true}') == EXPECTED | {"dry_run": True}
+        assert act(server.uri) == EXPECTED | {"dry_run": False}
+        assert total(server.uri, "events") == expected
+        again = act(server.uri)
+        assert (again["renamed"], again["already_canonical"]) == ({}, 14)
+        assert total(server.uri, '"primary".events') == expected
+    assert len(list((data_dir / "primary" / "legacy").iterdir())) == 14
+
+
+def test_the_command_line_works_beside_a_running_server(tmp_path: Path, run: Run) -> None:
+    data_dir = tmp_path / "data"
+    with serve(data_dir=data_dir) as server:
+        manifest = write_manifest(tmp_path, ("events", fourteen_refs(data_dir)))
+        assert json.loads(run("catalog", "import", manifest).stdout)["datasets"] == 1
+        assert total(server.uri, "events")[0] == 14 * ROWS_PER_OBJECT
+        assert json.loads(run("migrate", "--dry-run").stdout)["renamed"] == {"data": 12}
+        assert json.loads(run("migrate").stdout) == EXPECTED | {"dry_run": False}
+        assert json.loads(run("migrate").stdout)["renamed"] == {}
+        assert total(server.uri, "events")[0] == 14 * ROWS_PER_OBJECT
+
+
+def test_every_legacy_url_resolves_before_and_after(tmp_path: Path, run: Run) -> None:
+    data_dir = tmp_path / "data"
+    places = [
+        ("primary", "a.parquet", {"bucket": "local"}),
+        ("primary", "b.parquet", {}),
+        ("primary", "c.parquet", {"key": "lakehouse://data/c.parquet"}),
+        ("_testing", "d.parquet", {"key": "lakehouse://testing/d.parquet", "bucket": "data"}),
+        ("_profile_user", "e.parquet", {"key": "lakehouse-profile-user://e.parquet"}),
+    ]
+    objects = [
+        write_object(data_dir / root, key, at * ROWS_PER_OBJECT) | written
+        for at, (root, key, written) in enumerate(places)
+    ]
+    run("catalog", "import", write_manifest(tmp_path, ("mixed", objects)))
+    with serve(data_dir=data_dir) as server:
+        before = total(server.uri, "mixed")
+        report = act(server.uri)
+        assert report["renamed"] == {"local": 1, "": 3, "data": 1}
+        assert (report["total"], report["urls_rewritten"], report["unknown"]) == (5, 3, [])
+        assert total(server.uri, "mixed") == before == (5_000, 5_000 * 4_999 // 2)
+
+
+def test_an_unknown_bucket_fails_only_statements_that_name_its_dataset(tmp_path: Path, run: Run) -> None:
+    data_dir = tmp_path / "data"
+    good = write_object(data_dir / "primary", "good.parquet", 0)
+    lost = {"bucket": "elsewhere", "key": "x.parquet", "size_bytes": 1, "created_at": CREATED}
+    manifest = write_manifest(tmp_path, ("good", [good]), ("bad", [good, lost]))
+    assert run("catalog", "import", manifest).returncode == 0
+    with serve(data_dir=data_dir) as server:
+        assert act(server.uri)["unknown"] == [{"bucket": "elsewhere", "count": 1}]
+        assert total(server.uri, "good")[0] == ROWS_PER_OBJECT
+        with pytest.raises(dbapi.OperationalError, match="'elsewhere', which is not configured"):
+            total(server.uri, "bad")
+
+
+def test_of_two_datasets_of_one_name_the_newest_is_read(tmp_path: Path, run: Run) -> None:
+    data_dir = tmp_path / "data"
+    older = write_object(data_dir / "primary", "older.parquet", 0)
+    newer = write_object(data_dir / "primary", "newer.parquet", 500)
+    manifest = Path(write_manifest(tmp_path, ("twice", [older]), ("Twice", [newer])))
+    entries = json.loads(manifest.read_text())
+    entries["datasets"][1]["created_at"] = "2025-01-01T00:00:00Z"
+    manifest.write_text(json.dumps(entries))
+    run("catalog", "import", str(manifest))
+    with serve(data_dir=data_dir) as server:
+        assert total(server.uri, "twice")[1] == sum(range(500, 1_500))
+        (duplicate,) = act(server.uri)["duplicates"]
+        assert (set(duplicate["ids"]), duplicate["kept"]) == ({"ds-0", "ds-1"}, "ds-1")
+
+
+def test_missing_objects_are_listed_and_nothing_is_imported(tmp_path: Path, run: Run) -> None:
+    good = write_object(tmp_path / "data" / "primary", "good.parquet", 0)
+    manifest = write_manifest(tmp_path, ("t", [good, {**good, "key": "gone.parquet"}]))
+    refused = run("catalog", "import", manifest)
+    assert refused.returncode == 1
+    assert "gone.parquet" in refused.stderr
+    assert json.loads(run("migrate").stdout)["total"] == 0
+
+
+def test_unknown_keys_of_the_body_are_refused(tmp_path: Path) -> None:
+    with serve(data_dir=tmp_path / "data") as server, pytest.raises(pa.ArrowInvalid, match="dry_run"):
+        act(server.uri, b'{"dryrun": true}')
