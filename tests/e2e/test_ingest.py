@@ -134,7 +134,10 @@ def test_malformed_and_contradicting_requests_are_invalid(
 
 @pytest.mark.parametrize("name", ["a@3", "tab\there", "x" * 256])
 def test_names_that_sql_cannot_reach_are_invalid(connect: Connect, name: str) -> None:
-    with connect().cursor() as cursor, pytest.raises(dbapi.ProgrammingError, match="INVALID_ARGUMENT.*is not a table name"):
+    with (
+        connect().cursor() as cursor,
+        pytest.raises(dbapi.ProgrammingError, match=r"INVALID_ARGUMENT.*is not a table name"),
+    ):
         cursor.adbc_ingest(name, PEOPLE, mode="create")
 
 
@@ -188,7 +191,9 @@ def test_columns_are_matched_by_name_and_widened(connect: Connect, flight: Any, 
         assert cursor.fetchall() == [("Alan",)]
 
 
-def test_an_empty_upload_makes_a_dataset_without_rows(connect: Connect, flight: Any, unique_name: str) -> None:
+def test_an_empty_upload_makes_a_dataset_without_rows(
+    connect: Connect, flight: Any, unique_name: str
+) -> None:
     result = put(flight, (unique_name,), PEOPLE.slice(0, 0))
     assert (result["rows"], result["objects"]) == (0, 0)
     with connect().cursor() as cursor:
@@ -196,7 +201,9 @@ def test_an_empty_upload_makes_a_dataset_without_rows(connect: Connect, flight: 
         assert cursor.fetch_arrow_table().schema == PEOPLE.schema
 
 
-def test_an_upload_that_fails_on_the_way_leaves_nothing(server: Server, flight: Any, unique_name: str) -> None:
+def test_an_upload_that_fails_on_the_way_leaves_nothing(
+    server: Server, flight: Any, unique_name: str
+) -> None:
     before = files_under(server.data_dir / "primary")
     schema = pa.schema([("a", pa.utf8())])
     offsets, not_utf8 = pa.array([0, 2], pa.int32()).buffers()[1], pa.py_buffer(b"\xff\xfe")

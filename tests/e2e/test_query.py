@@ -75,7 +75,10 @@ def test_tables_of_different_buckets_join_as_plain_sql(ask: RunQuery, tables: st
             [{"t": "unicorn", "p": "cat"}],
         ),
         ("WITH animals AS (SELECT 1 AS x) SELECT * FROM animals", [{"x": 1}]),
-        ("WITH animals AS (FROM animals WHERE species = 'cat') SELECT species FROM animals", [{"species": "cat"}]),
+        (
+            "WITH animals AS (FROM animals WHERE species = 'cat') SELECT species FROM animals",
+            [{"species": "cat"}],
+        ),
         ("SELECT (SELECT max(i) FROM numbers)", [{"(SELECT max(i) FROM numbers)": 99_999}]),
         ("SELECT 'animals -- é' AS \"é\" FROM animals LIMIT 1", [{"é": "animals -- é"}]),
         ("SELECT a.species FROM animals a JOIN notes ON about = species -- animals", [{"species": "cat"}]),
@@ -172,8 +175,8 @@ def test_unbound_and_surplus_parameters_are_refused(zoo: Server) -> None:
 
 
 TYPES = """
-    SELECT true AS b, 1::tinyint AS i8, 1::ubigint AS u64, 1::hugeint AS huge, 1.5::float AS f, 2.5::double AS d,
-        1.23::decimal(10, 2) AS dec, 'x' AS s, 'x'::blob AS bin, date '2026-01-01' AS dt, time '10:00' AS t,
+    SELECT true AS b, 1::tinyint AS i8, 1::ubigint AS u64, 1::hugeint AS huge, 1.5::float AS f,
+        2.5::double AS d, 1.23::decimal(10, 2) AS dec, 'x' AS s, 'x'::blob AS bin, date '2026-01-01' AS dt, time '10:00' AS t,
         timestamp '2026-01-01 10:00' AS ts, timestamptz '2026-01-01 10:00+00' AS tz, interval 1 day AS iv,
         uuid '00000000-0000-0000-0000-000000000001' AS u, [1, 2] AS l, {'a': 1} AS st, map {'k': 1} AS m,
         'a'::enum('a', 'b') AS e, [1.0, 2.0]::float[2] AS arr, NULL AS n
@@ -202,7 +205,9 @@ def test_paths_read_with_the_schema_of_sql(zoo: Server) -> None:
     with pyarrow.flight.connect(zoo.uri) as client:
         info = client.get_flight_info(path)
         assert client.get_schema(path).schema == info.schema
-        assert client.do_get(info.endpoints[0].ticket).read_all().to_pylist() == [{"about": "cat", "Note": "purrs"}]
+        assert client.do_get(info.endpoints[0].ticket).read_all().to_pylist() == [
+            {"about": "cat", "Note": "purrs"}
+        ]
         with pytest.raises(KeyError, match="no table 'nope'"):
             client.get_flight_info(pyarrow.flight.FlightDescriptor.for_path("nope"))
 

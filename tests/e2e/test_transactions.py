@@ -108,7 +108,7 @@ def test_a_replace_of_what_moved_meanwhile_is_a_conflict_and_leaves_nothing(
         with connect().cursor() as outside:
             outside.adbc_ingest(first, ROW, mode="append")
         before = len(list(server.data_dir.rglob("*.parquet")))
-        with pytest.raises(dbapi.OperationalError, match="moved|changed|version"):
+        with pytest.raises(dbapi.OperationalError, match=r"moved|changed|version"):
             connection.commit()
         assert len(list(server.data_dir.rglob("*.parquet"))) == before - 1
     with connect().cursor() as outside:
