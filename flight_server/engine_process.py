@@ -122,9 +122,9 @@ class Connection:
     def plan(self, request: Frame) -> None:
         """Bind a statement; answer with the schemas of its rows and of its parameters."""
         with self._statement(request) as statement:
-            binding = self._process.statements.plan(statement)
+            names, binding = self._process.statements.plan(statement)
         schemas = [schema.serialize().to_pybytes() for schema in (binding.schema, binding.parameters)]
-        self._channel.send(with_parts("planned", {}, schemas))
+        self._channel.send(with_parts("planned", {"names": names}, schemas))
 
     def execute(self, request: Frame) -> None:
         """Run a statement; answer with its rows as ready FlightData messages."""

@@ -44,10 +44,11 @@ class StatementRequest:
 
 @dataclass(frozen=True, slots=True)
 class PlannedStatement:
-    """Schemas of a statement's rows and parameters, as encapsulated IPC messages."""
+    """Schemas of a statement's rows and parameters, as encapsulated IPC messages, and what it names."""
 
     schema: bytes
     parameters: bytes
+    names: tuple[QualifiedName, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,9 @@ class Dispatcher:
             await channel.send(_frame("plan", request))
             answer = await _Worker(channel, request).answer()
             channel.done()
-            return PlannedStatement(*answer.parts())
+            schema, parameters = answer.parts()
+            names = tuple(tuple(name) for name in answer.fields["names"])
+            return PlannedStatement(schema, parameters, names)
 
     async def stream(self, request: StatementRequest) -> AsyncIterator[bytes]:
         """Run a statement; yield its FlightData messages. Closing the iterator cancels it."""

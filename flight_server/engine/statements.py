@@ -2,15 +2,15 @@
 
 import re
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 import duckdb
 import pyarrow as pa
 
+from flight_server.domain.recent import RecentMap
 from flight_server.engine import parameters, quote
 from flight_server.engine.binding import Binding, bind
 from flight_server.engine.failures import Failures
@@ -27,35 +27,12 @@ _CACHED_STATEMENTS = 1_000
 Resolve = Callable[[Sequence[QualifiedName]], Sequence[str]]
 """Dataset names → relation names, in the same order; raises when a name is unknown."""
 
-Value = TypeVar("Value")
-
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 def _written(path: QualifiedName) -> str:
     """Write a name as DuckDB does in the names of expressions: quoted only where it must be."""
     return ".".join(part if _PLAIN_NAME.fullmatch(part) else quote.identifier(part) for part in path)
-
-
-class _Cache(Generic[Value]):
-    """A small thread-safe map that forgets the least recently used entry."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._lock = threading.Lock()
-        self._held: OrderedDict[object, Value] = OrderedDict()
-
-    def get(self, key: object) -> Value | None:
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-            return self._held.get(key)
-
-    def put(self, key: object, value: Value) -> None:
-        with self._lock:
-            self._held[key] = value
-            if len(self._held) > self._size:
-                self._held.popitem(last=False)
 
 
 class Running:
@@ -100,12 +77,13 @@ class _Spliced:
     """A statement over one set of relations: its text, and what its column names must not show."""
 
     sql: str
+    names: tuple[QualifiedName, ...]
     relations: tuple[str, ...]
-    hidden_names: tuple[tuple[str, QualifiedName], ...]
 
     def shown(self, name: str) -> str:
         """Return a column's name with the client's dataset names in the place of hidden ones."""
-        for hidden, path in self.hidden_names:
+        for path, relation in zip(self.names, self.relations, strict=True):
+            hidden = f"{HIDDEN_SCHEMA}.{quote.identifier(relation)}"
             alias = re.escape(_written((path[-1],)))
             written = _written(path).replace("\\", r"\\")
             name = re.sub(rf'{re.escape(hidden)}(?: AS {alias}(?![\w"]))?', written, name)
@@ -119,16 +97,16 @@ class Statements:
         self._instance = instance
         self._relations = relations
         self._failures = failures
-        self._parsed: _Cache[ParsedStatement] = _Cache(_CACHED_STATEMENTS)
-        self._spliced: _Cache[_Spliced] = _Cache(_CACHED_STATEMENTS)
-        self._bound: _Cache[Binding] = _Cache(_CACHED_STATEMENTS)
+        self._parsed: RecentMap[str, ParsedStatement] = RecentMap(_CACHED_STATEMENTS)
+        self._spliced: RecentMap[object, _Spliced] = RecentMap(_CACHED_STATEMENTS)
+        self._bound: RecentMap[str, Binding] = RecentMap(_CACHED_STATEMENTS)
 
-    def plan(self, statement: Statement) -> Binding:
-        """Bind a statement without running it, with the types of its bound parameters."""
+    def plan(self, statement: Statement) -> tuple[tuple[QualifiedName, ...], Binding]:
+        """Bind a statement without running it; return what it names, and what it returns and takes."""
         with self._failures.translated(), _open(self._instance, statement.running) as cursor:
             spliced = self._prepare(cursor, statement)
             with self._relations.pinned(spliced.relations, statement.describe):
-                return self._bind(cursor, spliced, statement)
+                return spliced.names, self._bind(cursor, spliced, statement)
 
     def stream(self, statement: Statement) -> Iterator[Pieces]:
         """Run a statement; yield its schema and its batches as FlightData messages in pieces."""
@@ -199,10 +177,7 @@ def _splice(
     named = Counter(table.path for table in parse(cursor, sql).tables)
     if named != Counter((HIDDEN_SCHEMA, relations[table.path]) for table in parsed.tables):
         raise InternalError("the statement could not be brought to dataset versions")
-    hidden = tuple(
-        (f"{HIDDEN_SCHEMA}.{quote.identifier(relation)}", path) for path, relation in relations.items()
-    )
-    return _Spliced(sql, tuple(relations.values()), hidden)
+    return _Spliced(sql, tuple(relations), tuple(relations.values()))
 
 
 def _shown(binding: Binding, spliced: _Spliced) -> Binding:

@@ -3,7 +3,7 @@
 | request | fields | payload | answers |
 |---|---|---|---|
 | configure | buckets, memory_bytes, temp_bytes, threads | | ready |
-| plan | sql, relations | parameter messages in parts | planned (row schema, parameter schema) |
+| plan | sql, relations | parameter messages in parts | planned (names; row schema, parameter schema) |
 | execute | sql, relations | parameter messages in parts | data…, end |
 | upload | bucket, dataset_id | schema of the dataset, if any | stored (objects; schema); then keep |
 | inspect | objects | | inspected (rows, bytes; schemas) |

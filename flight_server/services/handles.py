@@ -4,6 +4,7 @@ A handle is a version byte, the size of its JSON fields, the fields, the bound p
 and a signature over all of it. Parameters too large to travel in a handle are held in memory.
 """
 
+import hmac
 import json
 import struct
 import time
@@ -20,6 +21,7 @@ from flight_server.domain.call import CallContext
 from flight_server.errors import FailedPreconditionError, NotFoundError, ResourceExhaustedError
 
 _VERSION = b"\x01"
+_PURPOSE = b"flight-server handle"
 _SIZE = struct.Struct("<I")
 _CARRIED_BYTES = 64 * 1024
 _LIFETIME_SECONDS = 24 * 3600
@@ -37,7 +39,9 @@ class Handles:
     """Seals and opens handles; `_held` keeps large parameters, the oldest go when the budget is spent."""
 
     def __init__(self, secret_keys: Sequence[bytes], held_bytes: int) -> None:
-        self._signer = Signer(list(secret_keys), salt=b"flight-server.handle", digest_method=sha256)
+        derived = [hmac.digest(key, _PURPOSE, "sha256") for key in secret_keys]
+        # Derived once here and not by the signer, which would do it again for every handle.
+        self._signer = Signer(derived, key_derivation="none", digest_method=sha256)
         self._budget = held_bytes
         self._held: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()
         self._held_bytes = 0

@@ -1,20 +1,23 @@
 """Queries: planned at a commit, then streamed by whoever holds the ticket."""
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flight_server.dispatch.dispatcher import Dispatcher, PlannedStatement, StatementRequest
 from flight_server.domain.call import CallContext
+from flight_server.domain.recent import RecentMap
 from flight_server.domain.statement import Plan
 from flight_server.errors import InvalidArgumentError
-from flight_server.frames.requests import QualifiedName
 from flight_server.services.handles import Handles, Opened
 from flight_server.services.resolution import Names, Snapshot, StatementResolution
 from flight_server.services.transactions import TransactionService
 
+if TYPE_CHECKING:
+    from flight_server.frames.requests import QualifiedName
+
 _KIND = "statement"
-_REMEMBERED_STATEMENTS = 10_000
+_REMEMBERED_STATEMENTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class QueryService:
     """Plans and streams statements.
 
     `_names_by_sql` remembers which dataset names a text holds, so that they can be resolved
-    before the engine process asks; it never decides what may be read.
+    before the engine process asks; it never decides what may be read. `_planned` remembers what
+    a text over certain relations returns.
     """
 
     def __init__(
@@ -45,7 +49,8 @@ class QueryService:
         self._transactions = transactions
         self._handles = handles
         self._limits = limits
-        self._names_by_sql: OrderedDict[str, tuple[QualifiedName, ...]] = OrderedDict()
+        self._names_by_sql: RecentMap[str, tuple[QualifiedName, ...]] = RecentMap(_REMEMBERED_STATEMENTS)
+        self._planned: RecentMap[object, PlannedStatement] = RecentMap(_REMEMBERED_STATEMENTS)
 
     async def plan(
         self, call: CallContext, sql: str, transaction_id: bytes | None, parameters: Sequence[bytes] = ()
@@ -82,7 +87,16 @@ class QueryService:
         """Ask the engine process for the schemas of a statement."""
         self._check_length(sql)
         request = self._request(call, sql, self._names.search_path(call), snapshot, parameters)
-        return await self._dispatcher.plan(request)
+        if parameters:
+            return await self._dispatcher.plan(request)
+        # Relations are immutable, so a text over the same relations always binds alike.
+        key = (sql, tuple(request.relations.items()))
+        planned = self._planned.get(key) if self._names_by_sql.get(sql) is not None else None
+        if planned is None:
+            planned = await self._dispatcher.plan(request)
+            self._names_by_sql.put(sql, planned.names)
+            self._planned.put(key, planned)
+        return planned
 
     def stream(self, call: CallContext, handle: bytes) -> AsyncIterator[bytes]:
         """Run the statement of a ticket; yield its FlightData messages, the schema first."""
@@ -112,16 +126,9 @@ class QueryService:
         snapshot: Snapshot,
         parameters: Sequence[bytes],
     ) -> StatementRequest:
-        resolution = StatementResolution(
-            self._names, call.identity, search_path, snapshot, lambda names: self._remember(sql, names)
-        )
-        ahead = resolution.ahead(self._names_by_sql.get(sql, ()))
+        resolution = StatementResolution(self._names, call.identity, search_path, snapshot)
+        ahead = resolution.ahead(self._names_by_sql.get(sql) or ())
         return StatementRequest(sql, resolution, parameters, ahead, self._limits.timeout)
-
-    def _remember(self, sql: str, names: Sequence[QualifiedName]) -> None:
-        self._names_by_sql[sql] = tuple(names)
-        if len(self._names_by_sql) > _REMEMBERED_STATEMENTS:
-            self._names_by_sql.popitem(last=False)
 
     def _check_length(self, sql: str) -> None:
         size = len(sql.encode())

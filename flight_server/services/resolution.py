@@ -1,7 +1,7 @@
 """Resolution: which dataset version a name means, for one caller, at one commit, in one transaction."""
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flight_server.catalog.store import Catalog
@@ -16,6 +16,7 @@ from flight_server.domain.dataset import (
     fold_name,
 )
 from flight_server.domain.identity import Identity
+from flight_server.domain.recent import RecentMap
 from flight_server.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from flight_server.frames.requests import ObjectGroup, QualifiedName, Relation
 
@@ -23,6 +24,7 @@ CATALOG = "lakehouse"
 """The one Flight SQL catalog."""
 
 _SHOWN_NAMES = 5
+_REMEMBERED_NAMES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,12 @@ class Snapshot:
 
 
 class Names:
-    """Finds datasets by name; shared by all statements."""
+    """Finds datasets by name; shared by all statements; `_found` remembers what the catalog said."""
 
     def __init__(self, catalog: Catalog, registry: BucketRegistry) -> None:
         self.catalog = catalog
         self.registry = registry
+        self._found: RecentMap[object, tuple[Dataset | None]] = RecentMap(_REMEMBERED_NAMES)
 
     def search_path(self, call: CallContext) -> tuple[str, ...]:
         """Return where unqualified names are looked for: the current bucket, `primary`, the others."""
@@ -59,7 +62,7 @@ class Names:
 
     def find(self, namespaces: Sequence[str], name: str, snapshot: Snapshot) -> Dataset | None:
         """Find a dataset by name, the first namespace that has it wins; staged changes count."""
-        found = self.catalog.find_dataset(namespaces, name, snapshot.commit)
+        found = self._committed(tuple(namespaces), name, snapshot.commit)
         reach = namespaces if found is None else namespaces[: list(namespaces).index(found.namespace)]
         for namespace in reach:
             for change in snapshot.changes:
@@ -68,6 +71,15 @@ class Names:
                         change.dataset_id, namespace, change.name, 0, snapshot.commit, change.schema
                     )
         return found
+
+    def _committed(self, namespaces: tuple[str, ...], name: str, commit: int) -> Dataset | None:
+        """Look up the catalog as it was at a commit, which never changes: so it is remembered."""
+        key = (namespaces, name, commit)
+        known = self._found.get(key)
+        if known is None:
+            known = (self.catalog.find_dataset(namespaces, name, commit),)
+            self._found.put(key, known)
+        return known[0]
 
     def missing(self, identity: Identity, name: QualifiedName, commit: int) -> NotFoundError:
         """Return the error for a name that is no dataset, with names that come near."""
@@ -98,7 +110,7 @@ def _near_misses(wanted: str, names: Iterable[str]) -> list[str]:
 
 
 class StatementResolution:
-    """Answers an engine process's questions about one statement; `on_question` hears the names asked for."""
+    """Answers an engine process's questions about one statement."""
 
     def __init__(
         self,
@@ -106,18 +118,15 @@ class StatementResolution:
         identity: Identity,
         search_path: Sequence[str],
         snapshot: Snapshot,
-        on_question: Callable[[Sequence[QualifiedName]], None],
     ) -> None:
         self._names = names
         self._identity = identity
         self._search_path = search_path
         self._snapshot = snapshot
-        self._on_question = on_question
         self._found: dict[str, Dataset] = {}
 
     def resolve(self, names: Sequence[QualifiedName]) -> list[str]:
         """Return the relation of each dataset name. Raises NotFoundError."""
-        self._on_question(names)
         return [self._resolve(name) for name in names]
 
     def ahead(self, names: Sequence[QualifiedName]) -> dict[QualifiedName, str]:

@@ -176,7 +176,8 @@ def test_unbound_and_surplus_parameters_are_refused(zoo: Server) -> None:
 
 TYPES = """
     SELECT true AS b, 1::tinyint AS i8, 1::ubigint AS u64, 1::hugeint AS huge, 1.5::float AS f,
-        2.5::double AS d, 1.23::decimal(10, 2) AS dec, 'x' AS s, 'x'::blob AS bin, date '2026-01-01' AS dt, time '10:00' AS t,
+        2.5::double AS d, 1.23::decimal(10, 2) AS dec, 'x' AS s, 'x'::blob AS bin,
+        date '2026-01-01' AS dt, time '10:00' AS t,
         timestamp '2026-01-01 10:00' AS ts, timestamptz '2026-01-01 10:00+00' AS tz, interval 1 day AS iv,
         uuid '00000000-0000-0000-0000-000000000001' AS u, [1, 2] AS l, {'a': 1} AS st, map {'k': 1} AS m,
         'a'::enum('a', 'b') AS e, [1.0, 2.0]::float[2] AS arr, NULL AS n
