@@ -45,6 +45,7 @@ from flight_server.services.query import QueryLimits, QueryService
 from flight_server.services.resolution import Names
 from flight_server.services.sessions import SessionService
 from flight_server.services.transactions import TransactionService
+from flight_server.telemetry import logging
 
 
 def build_routes(services: Services) -> Routes:
@@ -151,6 +152,7 @@ def _services(storage: _Storage, settings: Settings) -> Services:
 
 async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; call `ready` with the server's URI when everything is up."""
+    logging.configure(settings.telemetry.log_level)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

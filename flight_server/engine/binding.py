@@ -16,8 +16,6 @@ _UNKNOWN = "UNKNOWN"
 _OPEN_TYPES = {_UNKNOWN, '"NULL"'}
 """How DuckDB writes the type of a parameter that nothing decides, and of a bare NULL."""
 
-_FALLBACK = duckdb.sqltype("VARCHAR")
-
 
 @dataclass(frozen=True, slots=True)
 class Binding:
@@ -56,6 +54,7 @@ def _samples(parameters: Sequence[tuple[str, Any]]) -> Any:
 
 
 def _schema(cursor: duckdb.DuckDBPyConnection, names: Sequence[str], types: Sequence[Any]) -> pa.Schema:
-    known = [_FALLBACK if str(kind) in _OPEN_TYPES else kind for kind in types]
+    text = duckdb.sqltype("VARCHAR")
+    known = [text if str(kind) in _OPEN_TYPES else kind for kind in types]
     schema: pa.Schema = _duckdb._arrow_schema(list(names), known, connection=cursor)
     return schema

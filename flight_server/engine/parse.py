@@ -21,6 +21,10 @@ QualifiedName = tuple[str, ...]
 
 _NO_LOCATION = 1 << 63
 
+_QUERY_NODE_SUFFIX = "_NODE"
+_QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
+"""What a query may consist of; the others write (`WITH x AS (INSERT …)`, and COPY alike)."""
+
 
 @dataclass(frozen=True, slots=True)
 class TableReference:
@@ -74,9 +78,8 @@ def parse(cursor: duckdb.DuckDBPyConnection, sql: str) -> ParsedStatement:
 
 def serialize(cursor: duckdb.DuckDBPyConnection, sql: str) -> Node:
     """Return the tree of a text that holds exactly one query."""
-    rows = cursor.execute(
-        "SELECT json_serialize_sql($1)", [sql]
-    ).fetchall()  # one unread row would hold the cursor
+    # All rows are fetched: one that is left unread would hold the cursor.
+    rows = cursor.execute("SELECT json_serialize_sql($1)", [sql]).fetchall()
     try:
         tree: Node = json.loads(rows[0][0])
     except RecursionError as error:
@@ -161,8 +164,11 @@ class _Walker:
                 stack.append((definition, _visible_inside(name, definition, known), scope))
                 known |= {name.lower()}
         kind = node.get("type")
-        if isinstance(kind, str) and kind in _VISITS:
-            _VISITS[kind](self, node, known, scope)
+        if isinstance(kind, str):
+            if kind.endswith(_QUERY_NODE_SUFFIX) and kind not in _QUERY_NODES:
+                raise UnimplementedError(_USE_INGEST)
+            if kind in _VISITS:
+                _VISITS[kind](self, node, known, scope)
         if isinstance(node.get("function_name"), str):
             _check_function(node)
         return known, scope
@@ -219,8 +225,9 @@ def _visible_inside(name: str, definition: Node, known: frozenset[str]) -> froze
 
 
 def _check_function(node: Node) -> None:
-    name, schema = node["function_name"].lower(), str(node.get("schema", "")).lower()
-    if node.get("catalog") or schema in SYSTEM_SCHEMAS:
+    name = node["function_name"].lower()
+    # Another word before the name is a column: `name.upper()` calls upper on it.
+    if {str(node.get(part, "")).lower() for part in ("catalog", "schema")} & SYSTEM_SCHEMAS:
         raise InvalidArgumentError(f"call {node['function_name']}() without a schema before its name")
     if name in REFUSED_FUNCTIONS:
         raise InvalidArgumentError(f"function {name}() is not served: it shows or changes the engine itself")

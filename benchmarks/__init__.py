@@ -1,0 +1,1 @@
+"""Measures the server against floors and against plain DuckDB: `python -m benchmarks`."""

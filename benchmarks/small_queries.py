@@ -1,0 +1,159 @@
+"""Rows about small queries: one client, many clients, beside long queries."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from statistics import median
+
+import pyarrow.flight as fl
+
+from benchmarks import clients, plain_duckdb
+from benchmarks.bench import Bench
+from benchmarks.measure import Contender, Measured, interleaved, milliseconds, p50, ratio
+from benchmarks.processes import cpu_seconds, first_line, running, tell
+
+QUERY = "SELECT g, count(*) AS n, sum(v) AS total FROM testing.small GROUP BY g ORDER BY g"
+LONG_QUERY = "SELECT count(*) FROM range({rows}) AS r(n) WHERE hash(n) % 1000 = 1"
+CLIENT_PROCESSES = CLIENTS_EACH = 4
+
+
+def adbc_select_1(bench: Bench) -> list[Measured]:
+    """Compare `SELECT 1` on one ADBC cursor with the floor."""
+
+    def execute(uri: str) -> Callable[[], object]:
+        cursor = bench.adbc(uri)
+
+        def run() -> object:
+            cursor.execute("SELECT 1")
+            return cursor.fetch_arrow_table()
+
+        return run
+
+    calls = bench.sizes.calls
+    found = interleaved(
+        {
+            "server": p50(execute(bench.server.uri), calls),
+            "floor": p50(execute(bench.floor_uri), calls),
+        },
+        bench.sizes.rounds,
+    )
+    detail = f"{milliseconds(found['server'])} / {milliseconds(found['floor'])}"
+    return [Measured(ratio(found["server"], found["floor"]), detail)]
+
+
+def two_calls(bench: Bench) -> list[Measured]:
+    """Compare GetFlightInfo and DoGet of a small group-by with the floor plus plain DuckDB."""
+    plain = bench.in_process("small")
+    server, floor = bench.flight(bench.server.uri), bench.flight(bench.floor_uri)
+    descriptor, calls = clients.statement(QUERY), bench.sizes.calls
+    found = interleaved(
+        {
+            "server": p50(lambda: clients.fetch(server, descriptor), calls),
+            "floor": p50(lambda: clients.fetch(floor, descriptor), calls),
+            "plain": p50(lambda: plain_duckdb.fetch(plain, QUERY), calls),
+        },
+        bench.sizes.rounds,
+    )
+    least = [sum(parts) for parts in zip(found["floor"], found["plain"], strict=True)]
+    detail = " / ".join(
+        [milliseconds(found["server"]), f"({milliseconds(found['floor'])} + {milliseconds(found['plain'])})"]
+    )
+    return [Measured(ratio(found["server"], least), detail)]
+
+
+def many_clients(bench: Bench) -> list[Measured]:
+    """Compare queries per second of 16 clients with a `pyarrow.flight` server around DuckDB."""
+    plain_uri = bench.plain_uri("small")
+    seconds = bench.sizes.load_seconds
+    used: list[float] = []
+    with ExitStack() as stack:
+        ours = stack.enter_context(_load(bench.server.uri, "statement", seconds))
+        theirs = stack.enter_context(_load(plain_uri, "plain", seconds))
+
+        def measured() -> float:
+            before = cpu_seconds(bench.server_processes)
+            rate = ours()
+            used.append((cpu_seconds(bench.server_processes) - before) / (rate * seconds))
+            return rate
+
+        found = interleaved({"server": measured, "plain": theirs}, bench.sizes.slow_rounds)
+    detail = (
+        f"{median(found['server']):.0f}/s / {median(found['plain']):.0f}/s; "
+        f"server CPU per query {milliseconds(used)}"
+    )
+    return [Measured(ratio(found["server"], found["plain"]), detail)]
+
+
+@contextmanager
+def _load(uri: str, form: str, seconds: float) -> Iterator[Contender]:
+    """Start processes of clients; each call of the contender gives their queries per second."""
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                running("benchmarks.load_client", uri, form, QUERY, str(CLIENTS_EACH)),
+            )
+            for _ in range(CLIENT_PROCESSES)
+        ]
+        for process in processes:
+            first_line(process)
+
+        def round_of_queries() -> float:
+            for process in processes:
+                tell(process, str(seconds))
+            return sum(int(first_line(process)) for process in processes) / seconds
+
+        yield round_of_queries
+
+
+def beside_long(bench: Bench) -> list[Measured]:
+    """Compare a small query beside one and beside four long ones with the same alone."""
+    bench.views("small")
+    client = bench.flight(bench.server.uri)
+    descriptor = clients.statement(QUERY)
+    once = p50(lambda: clients.fetch(client, descriptor), max(5, bench.sizes.calls // 2))
+
+    def beside(count: int) -> Contender:
+        def measured() -> float:
+            with _long_queries(bench, count):
+                return once()
+
+        return measured
+
+    found = interleaved({"alone": once, "one": beside(1), "four": beside(4)}, bench.sizes.slow_rounds)
+    return [
+        Measured(
+            ratio(found[name], found["alone"]),
+            f"{milliseconds(found[name])} / {milliseconds(found['alone'])}",
+        )
+        for name in ("one", "four")
+    ]
+
+
+@contextmanager
+def _long_queries(bench: Bench, count: int) -> Iterator[None]:
+    """Keep so many long queries running; they are cancelled at the end."""
+    sql = LONG_QUERY.format(rows=bench.sizes.long_rows)
+    stopping = threading.Event()
+    readers: dict[int, fl.FlightStreamReader] = {}
+
+    def repeat(number: int) -> None:
+        with fl.connect(bench.server.uri) as client:
+            while not stopping.is_set():
+                reader = readers[number] = clients.open_stream(client, clients.statement(sql))
+                try:
+                    reader.read_all()
+                except fl.FlightCancelledError:
+                    return
+
+    threads = [threading.Thread(target=repeat, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    stopping.wait(0.3)
+    try:
+        yield
+    finally:
+        stopping.set()
+        for reader in readers.values():
+            reader.cancel()
+        for thread in threads:
+            thread.join()
