@@ -110,7 +110,7 @@ def _load_tpch(bench: Bench, generate: str) -> dict[str, list[str]]:
     views = {}
     with duckdb.connect() as reader:
         for table in _TPCH_TABLES:
-            files = plain_duckdb.object_list([str(path) for path in folder.rglob(f"{table}*.parquet")])
+            files = plain_duckdb.object_list([str(folder / f"{table}.parquet")])
             rows: pa.RecordBatchReader = reader.sql(f"FROM {files}").to_arrow_reader(BATCH_ROWS)
             bench.upload("primary", table, rows)
             views[f"primary.{table}"] = bench.objects("primary", table)

@@ -5,6 +5,7 @@ than this is ours. The process ends when its standard input does.
 """
 
 import asyncio
+import functools
 import sys
 from collections.abc import AsyncIterator
 from typing import Any, TypeAlias
@@ -26,13 +27,6 @@ _MESSAGES = [
 ]
 _HANDLE = bytes(200)
 _TICKET = messages.pack("TicketStatementQuery", statement_handle=_HANDLE)
-_INFO = messages.encode(
-    "FlightInfo",
-    schema=_SCHEMA,
-    endpoint=[messages.create("FlightEndpoint", ticket=messages.create("Ticket", ticket=_TICKET))],
-    total_records=-1,
-    total_bytes=-1,
-)
 _PREPARED = messages.encode(
     "Result",
     body=messages.pack(
@@ -44,6 +38,19 @@ _PREPARED = messages.encode(
 )
 
 
+@functools.cache
+def _info_of(descriptor: bytes) -> bytes:
+    endpoint = messages.create("FlightEndpoint", ticket=messages.create("Ticket", ticket=_TICKET))
+    return messages.encode(
+        "FlightInfo",
+        schema=_SCHEMA,
+        flight_descriptor=descriptor,
+        endpoint=[endpoint],
+        total_records=-1,
+        total_bytes=-1,
+    )
+
+
 async def _handshake(requests: AsyncIterator[bytes], context: _Context) -> None:
     await context.send_initial_metadata((("authorization", "Bearer floor"),))
     async for _ in requests:
@@ -53,7 +60,7 @@ async def _handshake(requests: AsyncIterator[bytes], context: _Context) -> None:
 async def _info(request: bytes, context: _Context) -> bytes:
     if b"CommandGetSqlInfo" in request:  # asked once, when ADBC connects
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the floor tells nothing of itself")
-    return _INFO
+    return _info_of(request)
 
 
 async def _get(_: bytes, context: _Context) -> None:

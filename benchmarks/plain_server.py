@@ -8,7 +8,6 @@ import json
 import sys
 import threading
 
-import pyarrow as pa
 import pyarrow.flight as fl
 
 from benchmarks.datasets import BATCH_ROWS
@@ -36,7 +35,11 @@ class PlainServer(fl.FlightServerBase):
         """Run a query and stream its rows."""
         cursor = self._connection.cursor()
         reader = cursor.sql(ticket.ticket.decode()).to_arrow_reader(BATCH_ROWS)
-        return fl.RecordBatchStream(pa.RecordBatchReader.from_batches(reader.schema, reader))
+        return fl.RecordBatchStream(reader)
+
+    def close(self) -> None:
+        """Close DuckDB."""
+        self._connection.close()
 
 
 def main(views: str) -> None:
@@ -46,6 +49,7 @@ def main(views: str) -> None:
         threading.Thread(target=server.serve, daemon=True).start()
         sys.stdin.read()
         server.shutdown()
+        server.close()
 
 
 if __name__ == "__main__":

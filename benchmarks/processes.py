@@ -55,10 +55,15 @@ def tell(process: "subprocess.Popen[str]", line: str) -> None:
         process.stdin.flush()
 
 
-def family(pid: int) -> list[int]:
-    """Return a process and all of its descendants. Raises LeftOutError without /proc."""
+def require_proc() -> None:
+    """Raise LeftOutError where processes cannot be looked at."""
     if not (_PROC / "self" / "stat").exists():
         raise LeftOutError("needs Linux's /proc")
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all of its descendants. Raises LeftOutError without /proc."""
+    require_proc()
     parents = {
         int(folder.name): int(fields[_PARENT])
         for folder in _PROC.iterdir()
@@ -82,6 +87,15 @@ def resident_bytes(pids: Sequence[int]) -> int:
     """Return the memory that processes have resident now."""
     pages = sum(int(fields[_PAGES]) for fields in map(_stat, pids) if fields)
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_resident_bytes() -> int:
+    """Return the most memory that this process has had resident.
+
+    getrusage's figure will not do: a child starts with its parent's.
+    """
+    line = next(line for line in (_PROC / "self" / "status").read_text().splitlines() if "VmHWM" in line)
+    return int(line.split()[1]) * 1024
 
 
 def _stat(pid: int) -> list[str]:

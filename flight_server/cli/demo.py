@@ -48,8 +48,9 @@ def demo(once: bool, data_dir: Path) -> None:
         console.print(f"server at {server.uri}, data in {data_dir}", highlight=False)
         _load(console, server.uri, read_tables())
         _show_query(console, server.uri)
+        _show_clients(console, server)
         if not once:
-            _show_clients(console, server)
+            console.print("\nserving; Ctrl-C stops the server, the data stay", highlight=False)
             server.process.wait()
             raise click.ClickException("the server has ended")
 
@@ -149,4 +150,3 @@ def _show_clients(console: Console, server: Server) -> None:
     for client, line in client_lines(server.host, server.port).items():
         console.print(f"\n[bold]{client}[/bold]", highlight=False)
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    console.print("\nserving; Ctrl-C stops the server, the data stay", highlight=False)

@@ -1,5 +1,8 @@
 """FlightData framed by hand: what we write real readers read, and garbage is refused."""
 
+from contextlib import suppress
+from typing import Any
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -25,10 +28,8 @@ def test_parts_come_back_as_they_were_framed(header: bytes, body: bytes, metadat
 
 @given(st.binary(max_size=64))
 def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
-    try:
-        flight_data.parse(data)
-    except InvalidArgumentError as error:
-        assert "FlightData" in error.message
+    with suppress(InvalidArgumentError):
+        assert len(flight_data.parse(data).body) <= len(data)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
     ],
     ids=["numbers", "texts", "row above the limit", "lists", "dictionary", "nested dictionary"],
 )
-def test_batches_of_any_size_arrive_in_messages_below_the_limit(column: pa.Array) -> None:
+def test_batches_of_any_size_arrive_in_messages_below_the_limit(column: Any) -> None:
     table = pa.table({"c": column})
     messages = messages_of(table)
     longest_row = max((len(str(value)) for value in column[:3].to_pylist()), default=0)

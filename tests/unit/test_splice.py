@@ -1,7 +1,6 @@
 """The parse that gates and names, and what is put in the place of names: checked by running both."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -106,7 +105,7 @@ def test_what_reaches_beyond_the_datasets_is_refused(cursor: duckdb.DuckDBPyConn
 @pytest.mark.parametrize(
     "sql",
     [
-        "ATTACH 'x'", "CALL pragma_version()", "CHECKPOINT", "COPY people TO 'x'", "CREATE VIEW v AS SELECT 1",
+        "ATTACH 'x'", "CALL pragma_version()", "CHECKPOINT", "COPY people TO 'x'", "CREATE VIEW v AS FROM x",
         "DELETE FROM people", "DETACH x", "EXPLAIN SELECT 1", "EXPORT DATABASE 'x'", "INSTALL httpfs",
         "LOAD httpfs", "PRAGMA version", "PREPARE q AS SELECT 1", "SET threads = 1", "USE system", "VACUUM",
         "WITH x AS (INSERT INTO people VALUES (1, '') RETURNING *) FROM x",
@@ -119,7 +118,7 @@ def test_only_queries_come_through_the_gate(cursor: duckdb.DuckDBPyConnection, s
         parse(cursor, sql)
 
 
-def test_a_deep_expression_is_parsed_or_refused_but_never_breaks(cursor: duckdb.DuckDBPyConnection) -> None:
+def test_a_deep_expression_is_parsed_or_refused(cursor: duckdb.DuckDBPyConnection) -> None:
     assert parse(cursor, "SELECT " + "1 + " * 100 + "1").names == ()
     for depth in (900, 5_000):
         with pytest.raises(LakehouseError):
