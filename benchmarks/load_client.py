@@ -28,8 +28,6 @@ def main(uri: str, form: str, sql: str, count: str) -> None:
     """Connect the clients, then run a round for each line of standard input."""
     descriptor = _FORMS[form](sql)
     opened = [fl.connect(uri) for _ in range(int(count))]
-    for client in opened:
-        clients.fetch(client, descriptor)
     with ThreadPoolExecutor(len(opened)) as pool:
         print("ready", flush=True)
         for line in sys.stdin:

@@ -18,7 +18,6 @@ class Sizes:
     ingest_rows: int = 4_000_000
     endless_rows: int = 40_000_000
     appends: int = 1_000
-    long_rows: int = 1_500_000_000
     stalled_readers: int = 20
     refs: int = 1_000_000
     tpch_scale: str = "1"
@@ -39,7 +38,6 @@ QUICK = Sizes(
     ingest_rows=200_000,
     endless_rows=2_000_000,
     appends=10,
-    long_rows=100_000_000,
     stalled_readers=3,
     refs=20_000,
     tpch_scale="0.01",

@@ -1,11 +1,9 @@
 """Rows about small queries: one client, many clients, beside long queries."""
 
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from statistics import median
-
-import pyarrow.flight as fl
 
 from benchmarks import clients, plain_duckdb
 from benchmarks.bench import Bench
@@ -13,8 +11,10 @@ from benchmarks.measure import Contender, Measured, interleaved, milliseconds, p
 from benchmarks.processes import cpu_seconds, first_line, running, tell
 
 QUERY = "SELECT g, count(*) AS n, sum(v) AS total FROM testing.small GROUP BY g ORDER BY g"
-LONG_QUERY = "SELECT count(*) FROM range({rows}) AS r(n) WHERE hash(n) % 1000 = 1"
+LONG_QUERY = """SELECT count(*) FROM "primary".wide WHERE md5(md5(md5(name || id))) LIKE 'ab%'"""
 CLIENT_PROCESSES = CLIENTS_EACH = 4
+_VERY_LONG_SECONDS = 1e6
+_LEAD_SECONDS = 0.5
 
 
 def adbc_select_1(bench: Bench) -> list[Measured]:
@@ -107,7 +107,7 @@ def _load(uri: str, form: str, seconds: float) -> Iterator[Contender]:
 
 def beside_long(bench: Bench) -> list[Measured]:
     """Compare a small query beside one and beside four long ones with the same alone."""
-    bench.views("small")
+    bench.views("small", "wide")
     client = bench.flight(bench.server.uri)
     descriptor = clients.statement(QUERY)
     once = p50(lambda: clients.fetch(client, descriptor), max(5, bench.sizes.calls // 2))
@@ -131,29 +131,13 @@ def beside_long(bench: Bench) -> list[Measured]:
 
 @contextmanager
 def _long_queries(bench: Bench, count: int) -> Iterator[None]:
-    """Keep so many long queries running; they are cancelled at the end."""
-    sql = LONG_QUERY.format(rows=bench.sizes.long_rows)
-    stopping = threading.Event()
-    readers: dict[int, fl.FlightStreamReader] = {}
-
-    def repeat(number: int) -> None:
-        with fl.connect(bench.server.uri) as client:
-            while not stopping.is_set():
-                reader = readers[number] = clients.open_stream(client, clients.statement(sql))
-                try:
-                    reader.read_all()
-                except fl.FlightCancelledError:
-                    return
-
-    threads = [threading.Thread(target=repeat, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    stopping.wait(0.3)
-    try:
-        yield
-    finally:
-        stopping.set()
-        for reader in readers.values():
-            reader.cancel()
-        for thread in threads:
-            thread.join()
+    """Keep so many long queries running; killing their clients cancels them."""
+    arguments = (bench.server.uri, "statement", LONG_QUERY, str(count))
+    with running("benchmarks.load_client", *arguments) as process:
+        first_line(process)
+        tell(process, str(_VERY_LONG_SECONDS))
+        time.sleep(_LEAD_SECONDS)
+        try:
+            yield
+        finally:
+            process.kill()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from flight_server.catalog.store import Catalog
 from flight_server.config import Settings
 from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.dispatch.pool import EnginePool, PoolOptions
 from flight_server.dispatch.process import ProcessOptions
 from flight_server.domain.bucket import BucketRegistry
 from flight_server.domain.identity import LOCAL
@@ -113,14 +115,13 @@ async def _storage(settings: Settings) -> AsyncIterator[_Storage]:
     registry = settings.registry()
     catalog = Catalog.open(settings.catalog_url)
     committer = Committer(catalog)
-    dispatcher = Dispatcher(
-        ProcessOptions(
-            buckets={bucket.name: bucket.uri for bucket in registry},
-            memory_bytes=settings.engine.memory,
-            temp_bytes=settings.engine.temp_bytes,
-            threads=os.cpu_count() or 1,
-        )
+    process = ProcessOptions(
+        buckets={bucket.name: bucket.uri for bucket in registry},
+        memory_bytes=settings.engine.memory,
+        temp_bytes=settings.engine.temp_bytes,
+        threads=os.cpu_count() or 1,
     )
+    dispatcher = Dispatcher(EnginePool(PoolOptions(process, settings.engine.spares)))
     try:
         await dispatcher.start()
         yield _Storage(catalog, registry, committer, dispatcher)
@@ -153,6 +154,7 @@ def _services(storage: _Storage, settings: Settings) -> Services:
 async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; call `ready` with the server's URI when everything is up."""
     logging.configure(settings.telemetry.log_level)
+    _allow_many_connections()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -171,6 +173,12 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         ready(f"grpc://{host}:{port}")
         await stopping.wait()
         await server.stop()
+
+
+def _allow_many_connections() -> None:
+    """Raise the soft limit of open files: a client that streams takes two descriptors."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def migrate(settings: Settings, dry_run: bool) -> dict[str, object]:

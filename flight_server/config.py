@@ -114,6 +114,7 @@ class EngineSettings(_Section):
 
     memory: ByteSize = Field(default_factory=_default_memory, ge=64 * _MIB)
     temp_bytes: ByteSize = Field(default=ByteSize(20 * 1024 * _MIB), ge=0)
+    spares: int = Field(default=1, ge=0, le=8)
 
 
 class TelemetrySettings(_Section):

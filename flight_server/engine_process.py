@@ -170,7 +170,7 @@ class Connection:
         return answer
 
     def upload(self, request: Frame) -> None:
-        """Write an upload as objects; they are removed unless the gateway says `keep`."""
+        """Write an upload as objects; those of one that fails or is cut off are removed."""
         store = self._process.store(request.fields["bucket"])
         writer: DatasetWriter | None = None
         try:
@@ -183,8 +183,7 @@ class Connection:
             objects = [[stored.key, stored.rows, stored.bytes, stored.checksum] for stored in writer.finish()]
             schema = conformer.schema.remove_metadata().serialize().to_pybytes()
             self._channel.send(Frame("stored", {"objects": objects}, schema))
-            if self._next().kind != "keep":
-                writer.discard()
+            self._settle(writer)
         except BaseException as error:
             if writer is not None:
                 writer.discard()
@@ -194,6 +193,12 @@ class Connection:
             # What the client is still sending is read and dropped, until the gateway closes.
             for _ in self._messages():
                 pass
+
+    def _settle(self, writer: DatasetWriter) -> None:
+        """Remove the objects if the gateway says so; if it dies they may be part of a commit, and stay."""
+        verdict = self._channel.receive()
+        if verdict is not None and verdict.kind == "discard":
+            writer.discard()
 
     def _messages(self) -> Iterator[bytes]:
         while (message := self._next()).kind == "data":
@@ -262,6 +267,18 @@ class EngineProcess:
             threading.Thread(target=connection.serve, daemon=True).start()
 
 
+def _serve(configuration: Frame, directory: Path, listener: socket.socket, control: FrameSocket) -> None:
+    try:
+        process = EngineProcess(configuration, directory)
+    except LakehouseError as error:
+        control.send(frames.error_frame(error))
+        return
+    threading.Thread(target=process.serve, args=(listener,), daemon=True).start()
+    control.send(Frame("ready"))
+    while control.receive() is not None:
+        pass
+
+
 def main(descriptor: int, directory: Path) -> None:
     """Serve on a listening socket until the control connection closes."""
     configure_logging("info")
@@ -269,16 +286,10 @@ def main(descriptor: int, directory: Path) -> None:
     threading.stack_size(_STACK_BYTES)
     listener = socket.socket(fileno=descriptor)
     control = FrameSocket(listener.accept()[0])
-    configuration = control.receive()
-    if configuration is not None:
-        try:
-            process = EngineProcess(configuration, directory)
-            threading.Thread(target=process.serve, args=(listener,), daemon=True).start()
-            control.send(Frame("ready"))
-        except LakehouseError as error:
-            control.send(frames.error_frame(error))
-        while control.receive() is not None:
-            pass
+    with contextlib.suppress(OSError):  # the gateway may end while this process starts
+        configuration = control.receive()
+        if configuration is not None:
+            _serve(configuration, directory, listener, control)
     shutil.rmtree(directory, ignore_errors=True)
     # Threads may be deep in a query: nothing of theirs is worth waiting for.
     os._exit(0)

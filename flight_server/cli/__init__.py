@@ -10,6 +10,7 @@ from flight_server.errors import LakehouseError
 
 _COMMANDS = {
     "serve": "flight_server.cli.serve:serve",
+    "check-config": "flight_server.cli.serve:check_config",
     "demo": "flight_server.cli.demo:demo",
     "migrate": "flight_server.cli.catalog:migrate",
     "catalog": "flight_server.cli.catalog:catalog",

@@ -23,5 +23,18 @@ def serve(config_file: Path | None, host: str | None, port: int | None, data_dir
     asyncio.run(app.serve(settings, _announce))
 
 
+@click.command("check-config")
+@options.config
+@options.data_dir
+def check_config(config_file: Path | None, data_dir: Path | None) -> None:
+    """Check the configuration, all of it at once, and say where buckets and catalog are."""
+    settings = options.settings(config_file, data_dir=data_dir)
+    for bucket in settings.registry():
+        aliases = ", ".join(repr(alias) for alias in bucket.aliases) or "no aliases"
+        click.echo(f"bucket {bucket.name}: {bucket.uri} ({aliases})")
+    click.echo(f"catalog: {settings.catalog_url}")
+    click.echo("the configuration is valid")
+
+
 def _announce(uri: str) -> None:
     click.echo(f"flight-server ready {uri}")

@@ -4,14 +4,21 @@ import asyncio
 import builtins
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from flight_server.dispatch.channel import Channel
-from flight_server.dispatch.process import EngineProcess, ProcessOptions
+from flight_server.dispatch.channel import Channel, EngineLostError
+from flight_server.dispatch.pool import EnginePool
 from flight_server.domain.dataset import StoredObject
-from flight_server.errors import DeadlineExceededError, LakehouseError
+from flight_server.errors import (
+    DeadlineExceededError,
+    InternalError,
+    LakehouseError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
 from flight_server.frames import frame as frames
 from flight_server.frames.frame import Frame
 from flight_server.frames.requests import QualifiedName, Relation, encode_relations, statement_frame
@@ -61,48 +68,67 @@ class InspectedObject:
 
 
 class Upload:
-    """Objects that an upload wrote; unless `keep` is called they are removed again."""
+    """Objects that an upload wrote; they are removed again when its `async with` block is refused."""
 
-    def __init__(self, channel: Channel, stored: Frame) -> None:
-        self._channel = channel
+    def __init__(self, stored: Frame) -> None:
         self.objects = tuple(StoredObject(*parts) for parts in stored.fields["objects"])
         self.schema = stored.payload
-
-    async def keep(self) -> None:
-        """Tell the engine process that the objects are part of a commit or a transaction."""
-        await self._channel.send(Frame("keep"))
-        self._channel.done()
 
 
 class Dispatcher:
     """Sends requests to the engine process of a grant set; there is one grant set today."""
 
-    def __init__(self, options: ProcessOptions) -> None:
-        self._process = EngineProcess(options)
+    def __init__(self, pool: EnginePool) -> None:
+        self._pool = pool
 
     async def start(self) -> None:
-        """Start the engine process."""
-        await self._process.start()
+        """Start the engine processes."""
+        await self._pool.start()
 
     async def stop(self) -> None:
-        """End the engine process."""
-        await self._process.stop()
+        """End the engine processes."""
+        await self._pool.stop()
 
     async def plan(self, request: StatementRequest) -> PlannedStatement:
-        """Bind a statement without running it."""
-        async with self._process.connection() as channel:
+        """Bind a statement without running it; once more when its engine process ended."""
+        try:
+            return await self._plan(request)
+        except EngineLostError:
+            return await self._plan(request)
+
+    async def _plan(self, request: StatementRequest) -> PlannedStatement:
+        async with self._pool.connection() as channel:
             await channel.send(_frame("plan", request))
-            answer = await _Worker(channel, request).answer()
+            answer = await _Worker(channel, self._pool, request).answer()
             channel.done()
             schema, parameters = answer.parts()
             names = tuple(tuple(name) for name in answer.fields["names"])
             return PlannedStatement(schema, parameters, names)
 
     async def stream(self, request: StatementRequest) -> AsyncIterator[bytes]:
-        """Run a statement; yield its FlightData messages. Closing the iterator cancels it."""
-        async with self._process.connection() as channel:
+        """Run a statement; yield its FlightData messages. Closing the iterator cancels it.
+
+        A statement whose engine process ended before it had answered anything is run once more.
+        """
+        has_answered = False
+        try:
+            async with aclosing(self._stream(request)) as messages:
+                async for message in messages:
+                    has_answered = True
+                    yield message
+        except EngineLostError:
+            if has_answered:
+                raise
+        else:
+            return
+        async with aclosing(self._stream(request)) as messages:
+            async for message in messages:
+                yield message
+
+    async def _stream(self, request: StatementRequest) -> AsyncGenerator[bytes, None]:
+        async with self._pool.connection() as channel:
             await channel.send(_frame("execute", request))
-            worker = _Worker(channel, request)
+            worker = _Worker(channel, self._pool, request)
             while (frame := await worker.answer()).kind == "data":
                 yield frame.payload
             channel.done()
@@ -112,7 +138,7 @@ class Dispatcher:
         self, bucket: str, dataset_id: str, schema: bytes, messages: AsyncIterator[bytes]
     ) -> AsyncIterator[Upload]:
         """Relay an upload's FlightData messages; `schema` is the dataset's, empty when it has none yet."""
-        async with self._process.connection() as channel:
+        async with self._pool.connection() as channel:
             await channel.send(Frame("upload", {"bucket": bucket, "dataset_id": dataset_id}, schema))
             reply = asyncio.ensure_future(channel.receive())
             try:
@@ -120,13 +146,23 @@ class Dispatcher:
                 stored = await reply
             finally:
                 reply.cancel()
-                # An error may come before the client has sent everything: the rest is never sent.
+                # After an error the engine process still reads what the client would have sent.
                 channel.is_reusable = False
-            yield Upload(channel, stored)
+            try:
+                yield Upload(stored)
+            except (UnavailableError, InternalError, ResourceExhaustedError):
+                # Whether the commit was made is not known: what is not in the catalog, sweep removes.
+                raise
+            except (LakehouseError, asyncio.CancelledError):
+                await channel.send(Frame("discard"))
+                raise
+            with contextlib.suppress(EngineLostError):
+                await channel.send(Frame("keep"))
+                channel.done()
 
     async def inspect(self, objects: Sequence[tuple[str, str]]) -> list[InspectedObject | None]:
         """Read the footers of objects, (bucket, key); None for each that is missing."""
-        async with self._process.connection() as channel:
+        async with self._pool.connection() as channel:
             await channel.send(Frame("inspect", {"objects": list(objects)}))
             answer = await channel.receive()
             channel.done()
@@ -135,7 +171,7 @@ class Dispatcher:
 
     async def delete(self, bucket: str, keys: Sequence[str]) -> None:
         """Remove objects that never became part of a commit."""
-        async with self._process.connection() as channel:
+        async with self._pool.connection() as channel:
             await channel.send(Frame("delete", {"bucket": bucket, "keys": list(keys)}))
             await channel.receive()
             channel.done()
@@ -148,8 +184,9 @@ def _frame(kind: str, request: StatementRequest) -> Frame:
 class _Worker:
     """An engine process at work on a statement: answers its questions and keeps its time."""
 
-    def __init__(self, channel: Channel, request: StatementRequest) -> None:
+    def __init__(self, channel: Channel, pool: EnginePool, request: StatementRequest) -> None:
         self._channel = channel
+        self._pool = pool
         self._resolution = request.resolution
         self._timeout = request.timeout
         self._worked = 0.0
@@ -163,6 +200,7 @@ class _Worker:
             async with asyncio.timeout(self._timeout - self._worked):
                 return await self._next()
         except TimeoutError as error:
+            self._pool.end_overdue(self._channel)
             raise DeadlineExceededError(f"the statement took longer than {self._timeout:g} s") from error
         finally:
             self._worked += time.monotonic() - began

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flight_server.dispatch.channel import Channel
+from flight_server.dispatch.channel import Channel, EngineLostError
 from flight_server.errors import UnavailableError
 from flight_server.frames.frame import Frame
 
@@ -57,6 +57,7 @@ class EngineProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._control: Channel | None = None
         self._idle: list[Channel] = []
+        self._is_lost = False
 
     async def start(self) -> None:
         """Start the process and wait until its instance is locked. Raises UnavailableError."""
@@ -88,11 +89,22 @@ class EngineProcess:
             ) from error
 
     @property
+    def is_running(self) -> bool:
+        """Whether the process can take requests."""
+        return not self._is_lost and self._process is not None and self._process.returncode is None
+
+    def kill(self) -> None:
+        """End the process at once, with everything that it works on."""
+        self._is_lost = True
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    @property
     def _socket(self) -> Path:
         return self._directory / "socket"
 
     async def stop(self) -> None:
-        """End the process: closing the control connection tells it; then it is killed."""
+        """End the process: closing the control connection tells it, else it is killed."""
         for channel in self._idle:
             channel.close()
         self._idle.clear()
@@ -103,7 +115,7 @@ class EngineProcess:
                 async with asyncio.timeout(_END_SECONDS):
                     await self._process.wait()
             except TimeoutError:
-                self._process.kill()
+                self.kill()
                 await self._process.wait()
         shutil.rmtree(self._directory, ignore_errors=True)
         if self._lock >= 0:
@@ -112,14 +124,24 @@ class EngineProcess:
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Channel]:
         """Lease a connection for one request; one left in the middle is closed, which cancels."""
-        channel = self._idle.pop() if self._idle else await Channel.open(self._socket)
+        channel = self._idle.pop() if self._idle else await self._open()
         try:
             yield channel
+        except EngineLostError:
+            self._is_lost = True
+            raise
         finally:
             if channel.is_reusable:
                 self._idle.append(channel)
-            else:
+            elif not channel.is_detached:
                 channel.close()
+
+    async def _open(self) -> Channel:
+        try:
+            return await Channel.open(self._socket)
+        except EngineLostError:
+            self._is_lost = True
+            raise
 
 
 def remove_abandoned() -> None:

@@ -8,6 +8,19 @@ from flight_server.domain.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)
+class UploadTerms:
+    """What a caller asks of its upload beside the target.
+
+    `expected_rows` is how many rows it must have; `idempotency_key` names it, so that sending it
+    again changes nothing; `evolves` lets the upload and the dataset have columns of their own.
+    """
+
+    expected_rows: int | None = None
+    idempotency_key: str | None = None
+    evolves: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CallContext:
     """Everything a handler or a service may know about its call.
 
@@ -21,4 +34,5 @@ class CallContext:
     bucket: str
     named_bucket: str | None
     mode: IngestMode | None
+    upload: UploadTerms
     is_cancelled: Callable[[], bool]

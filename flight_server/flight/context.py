@@ -3,11 +3,16 @@
 from collections.abc import Callable
 
 from flight_server.domain.bucket import PRIMARY, BucketRegistry
-from flight_server.domain.call import CallContext
+from flight_server.domain.call import CallContext, UploadTerms
 from flight_server.domain.dataset import IngestMode
 from flight_server.errors import InvalidArgumentError
 from flight_server.flight.interceptors.authentication import Caller
-from flight_server.flight.wire.headers import MODE, Headers
+from flight_server.flight.wire.headers import EVOLVE, EXPECTED_ROWS, IDEMPOTENCY_KEY, MODE, Headers
+
+_MAX_KEY_CHARACTERS = 200
+_MAX_ROW_DIGITS = 18
+_NO_TERMS = UploadTerms()
+_TRUTH = {"true": True, "false": False}
 
 
 def build(
@@ -15,7 +20,7 @@ def build(
 ) -> CallContext:
     """Return the context of a call.
 
-    Raises NotFoundError for an unknown bucket, InvalidArgumentError for a malformed bucket or mode.
+    Raises NotFoundError for an unknown bucket, InvalidArgumentError for a malformed header.
     """
     named = registry.resolve(headers.bucket).name if headers.bucket is not None else None
     return CallContext(
@@ -24,6 +29,7 @@ def build(
         bucket=named or caller.session.bucket or PRIMARY,
         named_bucket=named,
         mode=_mode(headers.mode) if headers.mode is not None else None,
+        upload=_terms(headers),
         is_cancelled=is_cancelled,
     )
 
@@ -35,3 +41,22 @@ def _mode(written: str) -> IngestMode:
         raise InvalidArgumentError(
             f"{written[:80]!r} is not a mode; the header {MODE} takes one of: {', '.join(IngestMode)}"
         ) from error
+
+
+def _terms(headers: Headers) -> UploadTerms:
+    rows, evolve, key = headers.expected_rows, headers.evolve, headers.idempotency_key
+    if rows is None and evolve is None and key is None:
+        return _NO_TERMS
+    if rows is not None and not (rows.isdecimal() and len(rows) <= _MAX_ROW_DIGITS):
+        raise InvalidArgumentError(f"the header {EXPECTED_ROWS} is a number of rows, not {rows[:80]!r}")
+    if evolve is not None and evolve.lower() not in _TRUTH:
+        raise InvalidArgumentError(f"the header {EVOLVE} is true or false, not {evolve[:80]!r}")
+    if key is not None and len(key) > _MAX_KEY_CHARACTERS:
+        raise InvalidArgumentError(
+            f"the header {IDEMPOTENCY_KEY} has {len(key)} characters, more than {_MAX_KEY_CHARACTERS}"
+        )
+    return UploadTerms(
+        expected_rows=None if rows is None else int(rows),
+        idempotency_key=key,
+        evolves=evolve is not None and _TRUTH[evolve.lower()],
+    )

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from flight_server.domain.bucket import BucketRegistry
 from flight_server.domain.call import CallContext
@@ -66,6 +67,7 @@ class FlightServer:
             "ListActions": calls.streaming("ListActions", service.list_actions),
             "DoPut": calls.exchanging("DoPut", service.do_put),
         }
+        self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> int:
@@ -82,6 +84,7 @@ class FlightServer:
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(_SERVICE, self._method_handlers),)
         )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         address = f"[{options.host}]" if ":" in options.host else options.host
         try:
             port = server.add_insecure_port(f"{address}:{options.port}")
@@ -90,12 +93,15 @@ class FlightServer:
                 f"cannot listen on {address}:{options.port}; is the port in use, the host one of ours?"
             ) from error
         await server.start()
+        for service in ("", _SERVICE):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self._server = server
         return port
 
     async def stop(self) -> None:
         """Refuse new calls (UNAVAILABLE), let those in flight end, cancel the rest after the drain time."""
         if self._server is not None:
+            await self._health.enter_graceful_shutdown()
             await self._server.stop(self._options.drain_seconds)
             self._server = None
 

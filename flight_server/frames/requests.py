@@ -5,7 +5,7 @@
 | configure | buckets, memory_bytes, temp_bytes, threads | | ready |
 | plan | sql, relations | parameter messages in parts | planned (names; row schema, parameter schema) |
 | execute | sql, relations | parameter messages in parts | data…, end |
-| upload | bucket, dataset_id | schema of the dataset, if any | stored (objects; schema); then keep |
+| upload | bucket, dataset_id | schema of the dataset, if any | stored (objects; schema); then discard? |
 | inspect | objects | | inspected (rows, bytes; schemas) |
 | delete | bucket, keys | | deleted |
 

@@ -1,17 +1,13 @@
 """Which Arrow schemas can be stored, and how an upload's batches are brought to a dataset's schema."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as pat
 
+from flight_server.domain.columns import Field, Kind, by_name, conflicts, differences, union
 from flight_server.errors import InvalidArgumentError, SchemaMismatchError
-
-Kind: TypeAlias = Any
-"""An Arrow type; the stubs give each kind a class of its own, which a table of tests cannot use."""
-
-Field: TypeAlias = "pa.Field[Any]"
 
 MAX_COLUMNS = 10_000
 MAX_NESTING = 64
@@ -111,57 +107,45 @@ def _column(field: Field) -> Field:
         raise InvalidArgumentError(f"column {field.name!r}: {error.message}") from error
 
 
-def _widens(source: Kind, target: Kind) -> bool:
-    """Tell whether every value of `source` has a place in `target`."""
-    if source.equals(target):
-        return True
-    if pat.is_integer(source) and pat.is_integer(target):
-        same_sign = pat.is_signed_integer(source) == pat.is_signed_integer(target)
-        fits = source.bit_width <= target.bit_width if same_sign else source.bit_width < target.bit_width
-        return fits and (same_sign or pat.is_signed_integer(target))
-    if pat.is_floating(source) and pat.is_floating(target):
-        return source.bit_width <= target.bit_width
-    return False
-
-
 class Conformer:
-    """Brings the batches of an upload to a dataset's columns: by name, in its order, widened safely."""
+    """Brings the batches of an upload to a dataset's columns: by name, in its order, widened safely.
 
-    def __init__(self, uploaded: pa.Schema, target: pa.Schema | None) -> None:
+    With `evolves` columns that only one of the two has are NULL in the other; without it they are
+    a SchemaMismatchError, as are types that do not fit.
+    """
+
+    def __init__(self, uploaded: pa.Schema, target: pa.Schema | None, *, evolves: bool = False) -> None:
         stored = storable_schema(uploaded)
-        self._target = stored if target is None else target
-        self.schema = self._target
-        self._order = self._columns(uploaded, stored) if target is not None else list(range(len(stored)))
-        self._is_identity = uploaded.equals(self._target, check_metadata=False)
-
-    def _columns(self, uploaded: pa.Schema, stored: pa.Schema) -> list[int]:
-        position = {field.name.lower(): i for i, field in enumerate(stored)}
-        wanted = {field.name.lower() for field in self._target}
-        differences = [
-            f"column {field.name!r} is not in the dataset"
-            for field in stored
-            if field.name.lower() not in wanted
-        ]
-        for field in self._target:
-            at = position.get(field.name.lower())
-            if at is None:
-                differences.append(f"column {field.name!r} ({field.type}) is missing")
-            elif not (_widens(stored.field(at).type, field.type) or pat.is_null(uploaded.field(at).type)):
-                differences.append(
-                    f"column {field.name!r} is {field.type}, the upload has {stored.field(at).type}"
-                )
-        if differences:
-            raise SchemaMismatchError("the schema does not fit the dataset's: " + "; ".join(differences))
-        return [position[field.name.lower()] for field in self._target]
+        self.schema = stored if target is None else _target(uploaded, stored, target, evolves=evolves)
+        positions = {name: at for at, name in enumerate(by_name(stored))}
+        self._order = [positions.get(name) for name in by_name(self.schema)]
+        self._is_identity = uploaded.equals(self.schema, check_metadata=False)
 
     def conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the batch with the dataset's columns. Raises InvalidArgumentError."""
         if self._is_identity:
             return batch
         columns = [
-            _cast(batch.column(at), field) for at, field in zip(self._order, self._target, strict=True)
+            pa.nulls(batch.num_rows, field.type) if at is None else _cast(batch.column(at), field)
+            for at, field in zip(self._order, self.schema, strict=True)
         ]
-        return pa.RecordBatch.from_arrays(columns, schema=self._target)
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def _target(uploaded: pa.Schema, stored: pa.Schema, target: pa.Schema, *, evolves: bool) -> pa.Schema:
+    untyped = {field.name.lower() for field in uploaded if pat.is_null(field.type)}
+    known = by_name(target)
+    # A column of type null fits any type: it holds nothing but NULL.
+    offered = pa.schema(
+        [
+            known[field.name.lower()] if field.name.lower() in untyped & known.keys() else field
+            for field in stored
+        ]
+    )
+    found = (conflicts if evolves else differences)(offered, target, "the upload")
+    if found:
+        raise SchemaMismatchError("the schema does not fit the dataset's: " + "; ".join(found))
+    return union(target, offered) if evolves else target
 
 
 def _cast(column: Any, field: Field) -> Any:

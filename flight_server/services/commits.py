@@ -39,6 +39,4 @@ class Committer:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
             await asyncio.wait([running])
-            if running.exception() is None:
-                return running.result()
-            raise
+            return running.result()

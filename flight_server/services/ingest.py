@@ -67,7 +67,6 @@ class IngestService:
                 raise CallCancelledError("the client went away before its upload was complete")
             change = _change(planned, dataset_id, upload)
             version, commit = await self._record(call, planned, change)
-            await upload.keep()
         return IngestResult(
             dataset=target.dataset,
             bucket=planned.bucket.name,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from flight_server.dispatch.dispatcher import Dispatcher
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import DatasetChange
-from flight_server.errors import NotFoundError
+from flight_server.errors import AlreadyExistsError, ConflictError, NotFoundError
 from flight_server.services.commits import Committer
 from flight_server.services.sessions import Session, SessionService
 
@@ -97,7 +97,8 @@ class TransactionService:
         names = ", ".join(dict.fromkeys(change.name for change in transaction.changes))
         try:
             await self._committer.commit(transaction.changes, transaction.principal, f"transaction: {names}")
-        except Exception:
+        except (AlreadyExistsError, ConflictError, NotFoundError):
+            # Any other error leaves open whether the commit was made: then sweep decides.
             await self._discard(transaction.changes)
             raise
 

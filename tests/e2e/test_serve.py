@@ -2,9 +2,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import pyarrow as pa
 import pytest
 from adbc_driver_flightsql import dbapi
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from flight_server.errors import FailedPreconditionError
 from flight_server.testing import serve
@@ -49,3 +51,24 @@ def test_a_port_in_use_is_told_without_a_traceback(tmp_path: Path) -> None:
         pass
     assert str(first.port) in caught.value.message
     assert "Traceback" not in caught.value.message
+
+
+def test_the_health_service_answers(tmp_path: Path) -> None:
+    with serve(data_dir=tmp_path) as server, grpc.insecure_channel(f"{server.host}:{server.port}") as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "arrow.flight.protocol.FlightService"):
+            answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_check_config_says_where_everything_is_or_all_that_is_wrong(tmp_path: Path) -> None:
+    config = tmp_path / "server.toml"
+    config.write_text(f'[buckets.primary]\nuri = "{tmp_path}/p"\n')
+    command = [sys.executable, "-m", "flight_server", "check-config", "--config", str(config)]
+    good = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (good.returncode, good.stderr) == (0, "")
+    assert f"bucket primary: {(tmp_path / 'p').as_uri()}" in good.stdout
+    config.write_text('port = 70000\n[buckets.Upper]\nuri = "s3://x"\n[limits]\nsesions = 1\n')
+    bad = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert bad.returncode == 1
+    assert all(word in bad.stderr for word in ("port", "primary", "Upper", "s3://", "sesions"))

@@ -9,6 +9,9 @@ from flight_server.errors import InvalidArgumentError, UnauthenticatedError
 
 BUCKET = "x-lakehouse-bucket"
 MODE = "x-lakehouse-mode"
+EXPECTED_ROWS = "x-lakehouse-expected-rows"
+EVOLVE = "x-lakehouse-evolve"
+IDEMPOTENCY_KEY = "x-idempotency-key"
 AUTHORIZATION = "authorization"
 AUTH_TOKEN = "auth-token-bin"  # noqa: S105 (the name of a header)
 
@@ -30,14 +33,20 @@ class Headers:
     `token` comes from `authorization: Bearer …` or, with older clients, from `auth-token-bin`.
     """
 
-    bucket: str | None
-    mode: str | None
-    token: str | None
-    basic: BasicCredentials | None
+    bucket: str | None = None
+    mode: str | None = None
+    expected_rows: str | None = None
+    evolve: str | None = None
+    idempotency_key: str | None = None
+    token: str | None = None
+    basic: BasicCredentials | None = None
 
 
-_NO_HEADERS = Headers(None, None, None, None)
-_KNOWN = frozenset((BUCKET, MODE, AUTHORIZATION, AUTH_TOKEN))
+_NO_HEADERS = Headers()
+OURS = (BUCKET, MODE, EXPECTED_ROWS, EVOLVE, IDEMPOTENCY_KEY)
+"""The headers that are this server's own."""
+
+_KNOWN = frozenset((*OURS, AUTHORIZATION, AUTH_TOKEN))
 
 
 def read(metadata: Iterable[tuple[str, str | bytes]] | None) -> Headers:
@@ -60,6 +69,9 @@ def read(metadata: Iterable[tuple[str, str | bytes]] | None) -> Headers:
     return Headers(
         bucket=_single(BUCKET, found.get(BUCKET, ())),
         mode=_single(MODE, found.get(MODE, ())),
+        expected_rows=_single(EXPECTED_ROWS, found.get(EXPECTED_ROWS, ())),
+        evolve=_single(EVOLVE, found.get(EVOLVE, ())),
+        idempotency_key=_single(IDEMPOTENCY_KEY, found.get(IDEMPOTENCY_KEY, ())),
         token=credentials if scheme == _BEARER else _single(AUTH_TOKEN, found.get(AUTH_TOKEN, ())),
         basic=decode_basic(credentials) if scheme == _BASIC else None,
     )

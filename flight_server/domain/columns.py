@@ -1,0 +1,66 @@
+"""How the columns of an upload or an object fit those of a dataset."""
+
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.types as pat
+
+Kind: TypeAlias = Any
+"""An Arrow type; the stubs give each kind a class of its own, which a table of tests cannot use."""
+
+Field: TypeAlias = "pa.Field[Any]"
+
+
+def widens(source: Kind, target: Kind) -> bool:
+    """Tell whether every value of `source` has a place in `target`."""
+    if source.equals(target):
+        return True
+    if pat.is_integer(source) and pat.is_integer(target):
+        same_sign = pat.is_signed_integer(source) == pat.is_signed_integer(target)
+        fits = source.bit_width <= target.bit_width if same_sign else source.bit_width < target.bit_width
+        return fits and (same_sign or pat.is_signed_integer(target))
+    if pat.is_floating(source) and pat.is_floating(target):
+        return source.bit_width <= target.bit_width
+    return False
+
+
+def by_name(schema: pa.Schema) -> dict[str, Field]:
+    """Return the columns under the names by which SQL tells them apart."""
+    return {field.name.lower(): field for field in schema}
+
+
+def differences(offered: pa.Schema, wanted: pa.Schema, what: str) -> list[str]:
+    """Say column by column why `offered`, the columns of `what`, do not fit `wanted`; empty when they do."""
+    found = [
+        f"column {field.name!r} is not in the dataset"
+        for name, field in by_name(offered).items()
+        if name not in by_name(wanted)
+    ]
+    own = by_name(offered)
+    for name, field in by_name(wanted).items():
+        if name not in own:
+            found.append(f"column {field.name!r} ({field.type}) is missing")
+        elif not widens(own[name].type, field.type):
+            found.append(f"column {field.name!r} is {field.type}, {what} has {own[name].type}")
+    return found
+
+
+def conflicts(offered: pa.Schema, wanted: pa.Schema, what: str) -> list[str]:
+    """Say why `offered` cannot be appended to `wanted` even when either may have columns of its own."""
+    own = by_name(offered)
+    return [
+        f"column {field.name!r} is {field.type}, {what} has {own[name].type}"
+        for name, field in by_name(wanted).items()
+        if name in own and not widens(own[name].type, field.type)
+    ]
+
+
+def union(wanted: pa.Schema, offered: pa.Schema) -> pa.Schema:
+    """Return `wanted` with the further columns of `offered` behind its own.
+
+    A column that only one of the two has may be NULL.
+    """
+    own, known = by_name(offered), by_name(wanted)
+    kept = [field if name in own else field.with_nullable(True) for name, field in known.items()]
+    added = [field.with_nullable(True) for name, field in own.items() if name not in known]
+    return pa.schema([*kept, *added])
