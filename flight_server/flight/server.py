@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -67,7 +67,7 @@ class FlightServer:
             "ListActions": calls.streaming("ListActions", service.list_actions),
             "DoPut": calls.exchanging("DoPut", service.do_put),
         }
-        self._health = health.aio.HealthServicer()
+        self._health = cast(Any, health).aio.HealthServicer()  # the stubs lack its asyncio half
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> int:
