@@ -16,13 +16,17 @@ from flight_server.dispatch.pool import EnginePool, PoolOptions
 from flight_server.dispatch.process import ProcessOptions
 from flight_server.domain.bucket import BucketRegistry
 from flight_server.domain.identity import LOCAL
+from flight_server.domain.statement import Sweep
 from flight_server.flight.handlers.ingest import IngestHandlers
+from flight_server.flight.handlers.metadata import MetadataHandlers
 from flight_server.flight.handlers.migrate import MigrateHandlers
 from flight_server.flight.handlers.paths import PathHandlers
 from flight_server.flight.handlers.prepared import PreparedHandlers
+from flight_server.flight.handlers.register import RegisterHandlers
 from flight_server.flight.handlers.sessions import SessionHandlers
 from flight_server.flight.handlers.sql_info import SqlInfoHandlers
 from flight_server.flight.handlers.statement import StatementHandlers
+from flight_server.flight.handlers.sweep import SweepHandlers
 from flight_server.flight.handlers.transactions import TransactionHandlers
 from flight_server.flight.routes import ActionRoute, Routes, Services
 from flight_server.flight.server import FlightServer, ServerOptions
@@ -37,15 +41,22 @@ from flight_server.flight.wire.commands import (
 )
 from flight_server.flight.wire.tickets import StatementTicket
 from flight_server.services.commits import Committer
+from flight_server.services.flights import FlightService
 from flight_server.services.handles import Handles
-from flight_server.services.ingest import IngestService
+from flight_server.services.ingest import IngestOptions, IngestService
 from flight_server.services.legacy_import import LegacyImport, Progress
+from flight_server.services.listing import DatasetListing
 from flight_server.services.metadata import MetadataService
 from flight_server.services.migration import MigrationService
 from flight_server.services.prepared import PreparedService
 from flight_server.services.query import QueryLimits, QueryService
+from flight_server.services.register import RegisterService
+from flight_server.services.reservations import Reservations
 from flight_server.services.resolution import Names
 from flight_server.services.sessions import SessionService
+from flight_server.services.sql_schemas import SqlSchemas
+from flight_server.services.sweep import InUse, SweepService
+from flight_server.services.tables import TableService
 from flight_server.services.transactions import TransactionService
 from flight_server.telemetry import logging
 
@@ -55,22 +66,29 @@ def build_routes(services: Services) -> Routes:
     statement = StatementHandlers(services.query, services.prepared)
     prepared = PreparedHandlers(services.prepared)
     ingest = IngestHandlers(services.ingest)
-    paths = PathHandlers(services.query, services.ingest)
+    paths = PathHandlers(services.query, services.ingest, services.flights)
     sql_info = SqlInfoHandlers(services.metadata)
+    metadata = MetadataHandlers(services.tables)
     return Routes(
         infos={
             StatementQuery: statement.info,
             PreparedStatementQuery: prepared.info,
             GetSqlInfo: sql_info.info,
             DatasetPath: paths.info,
+            **dict.fromkeys(metadata.streams, metadata.info),
         },
         schemas={
             StatementQuery: statement.schema,
             PreparedStatementQuery: prepared.schema,
             GetSqlInfo: sql_info.schema,
             DatasetPath: paths.schema,
+            **dict.fromkeys(metadata.streams, metadata.schema),
         },
-        streams={StatementTicket: statement.stream, GetSqlInfo: sql_info.stream},
+        streams={
+            StatementTicket: statement.stream,
+            GetSqlInfo: sql_info.stream,
+            **metadata.streams,
+        },
         puts={
             StatementUpdate: statement.update,
             StatementIngest: ingest.put,
@@ -78,6 +96,7 @@ def build_routes(services: Services) -> Routes:
             PreparedStatementUpdate: prepared.update,
             DatasetPath: paths.put,
         },
+        flights=paths.flights,
         actions=_actions(services, prepared),
     )
 
@@ -86,6 +105,8 @@ def _actions(services: Services, prepared: PreparedHandlers) -> dict[str, Action
     transactions = TransactionHandlers(services.transactions)
     sessions = SessionHandlers(services.sessions)
     migrate = MigrateHandlers(services.migration)
+    register = RegisterHandlers(services.register)
+    sweep = SweepHandlers(services.sweep)
     return {
         "CreatePreparedStatement": ActionRoute(prepared.create, "Prepare a statement."),
         "ClosePreparedStatement": ActionRoute(prepared.close, "Drop a prepared statement."),
@@ -95,6 +116,16 @@ def _actions(services: Services, prepared: PreparedHandlers) -> dict[str, Action
         "migrate": ActionRoute(
             migrate.migrate,
             'Bring the catalog into canonical form: {"dry_run": false} in, one JSON report out.',
+        ),
+        "register": ActionRoute(
+            register.register,
+            "Make Parquet objects of a bucket part of a dataset, where they lie: "
+            '{"bucket": "…", "dataset": "…", "keys": ["…"], "mode": "append"} in, one JSON result out.',
+        ),
+        "sweep": ActionRoute(
+            sweep.sweep,
+            "Remove expired versions and objects without a dataset: "
+            '{"bucket": "…", "older_than_s": 86400, "dry_run": false} in, one JSON report out.',
         ),
     }
 
@@ -137,17 +168,37 @@ def _services(storage: _Storage, settings: Settings) -> Services:
     names = Names(storage.catalog, storage.registry)
     sessions = SessionService(secret_keys, limits.session_idle, limits.sessions)
     transactions = TransactionService(storage.committer, sessions, storage.dispatcher)
+    reservations = Reservations()
+    in_use = InUse(lambda: transactions.oldest_snapshot, transactions.staged_keys, reservations.seconds)
+    listing, sql_schemas = DatasetListing(names, transactions), SqlSchemas(storage.dispatcher)
     handles = Handles(secret_keys, limits.held_results_bytes)
     query_limits = QueryLimits(limits.statement_bytes, limits.statement_timeout or None)
     query = QueryService(storage.dispatcher, names, transactions, handles, query_limits)
     return Services(
         query=query,
         prepared=PreparedService(query, transactions, handles),
-        ingest=IngestService(storage.dispatcher, names, storage.committer, transactions),
+        ingest=IngestService(
+            IngestOptions(storage.dispatcher, names, storage.committer, transactions, reservations)
+        ),
         transactions=transactions,
+        register=RegisterService(storage.dispatcher, names, storage.committer),
+        sweep=_sweep_service(storage, settings, in_use),
         migration=MigrationService(storage.catalog, storage.registry, storage.committer),
         metadata=MetadataService(),
+        tables=TableService(names, listing, sql_schemas),
+        flights=FlightService(names, listing, sql_schemas, query),
         sessions=sessions,
+    )
+
+
+def _sweep_service(storage: _Storage, settings: Settings, in_use: InUse) -> SweepService:
+    return SweepService(
+        storage.catalog,
+        storage.registry,
+        storage.dispatcher,
+        storage.committer,
+        settings.catalog.retention,
+        in_use,
     )
 
 
@@ -195,3 +246,9 @@ async def import_manifest(settings: Settings, manifest: Path, progress: Progress
     async with _storage(settings) as storage:
         legacy_import = LegacyImport(storage.catalog, storage.registry, storage.dispatcher)
         return await legacy_import.run(manifest, LOCAL.name, progress)
+
+
+async def sweep(settings: Settings, asked: Sweep) -> dict[str, object]:
+    """Sweep directly, beside a running server too; return the report."""
+    async with _storage(settings) as storage:
+        return await _sweep_service(storage, settings, InUse()).sweep(LOCAL, asked)

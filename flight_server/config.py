@@ -85,9 +85,14 @@ class BucketSettings(_Section):
 
 
 class CatalogSettings(_Section):
-    """Where the catalog is kept; without a `url` in `catalog.db` of the data directory."""
+    """Where the catalog is kept; without a `url` in `catalog.db` of the data directory.
+
+    `retention` is how many seconds a version stays readable after the next one; tickets, which may
+    name it, expire after a day.
+    """
 
     url: str | None = None
+    retention: float = Field(default=7 * 24 * 3600, ge=24 * 3600, allow_inf_nan=False)
 
     @field_validator("url")
     @classmethod

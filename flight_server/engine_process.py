@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +27,18 @@ from flight_server.engine.statements import Running, Statement, Statements
 from flight_server.errors import InternalError, LakehouseError, NotFoundError
 from flight_server.frames import frame as frames
 from flight_server.frames.frame import Frame, FrameSocket, with_parts
-from flight_server.frames.requests import QualifiedName, Relation, decode_relations, relations_ahead
+from flight_server.frames.requests import (
+    Relation,
+    TableName,
+    decode_relations,
+    encode_names,
+    relations_ahead,
+)
 from flight_server.objects.inspect import inspect
 from flight_server.objects.parquet import DatasetWriter
 from flight_server.objects.schema import Conformer
 from flight_server.objects.store import ObjectStore
-from flight_server.objects.upload import UploadReader
+from flight_server.objects.upload import ContentDigest, UploadReader
 from flight_server.telemetry.logging import configure as configure_logging
 
 if TYPE_CHECKING:
@@ -44,6 +51,7 @@ _RECURSION_LIMIT = 20_000
 """Deep enough for every tree that DuckDB's own limit on expressions lets through."""
 
 _FLUSH_BYTES = 64 * 1024
+_PAGE_OBJECTS = 1_000
 
 
 class _ClosedError(Exception):
@@ -111,25 +119,22 @@ class Connection:
     def _answer(self, request: Frame) -> None:
         try:
             _REQUESTS[request.kind](self, request)
-        except LakehouseError as error:
-            self._channel.send(frames.error_frame(error))
         except (_ClosedError, ConnectionError):
             raise
-        except Exception:
-            _log.exception("request %s failed", request.kind)
-            self._channel.send(frames.error_frame(InternalError("the engine process failed on this request")))
+        except Exception as error:
+            self._channel.send(_refusal(request.kind, error))
 
     def plan(self, request: Frame) -> None:
         """Bind a statement; answer with the schemas of its rows and of its parameters."""
         with self._statement(request) as statement:
             names, binding = self._process.statements.plan(statement)
         schemas = [schema.serialize().to_pybytes() for schema in (binding.schema, binding.parameters)]
-        self._channel.send(with_parts("planned", {"names": names}, schemas))
+        self._channel.send(with_parts("planned", {"names": encode_names(names)}, schemas))
 
     def execute(self, request: Frame) -> None:
         """Run a statement; answer with its rows as ready FlightData messages."""
         pending: list[tuple[str, Pieces]] = []
-        size = 0
+        size = _FLUSH_BYTES  # the schema goes out at once: whoever has it can cancel a long query
         with self._statement(request) as statement:
             for message in self._process.statements.stream(statement):
                 pending.append(("data", message))
@@ -143,20 +148,29 @@ class Connection:
     def _statement(self, request: Frame) -> Iterator[Statement]:
         ahead = relations_ahead(request)
 
-        def resolve(names: Sequence[QualifiedName]) -> Sequence[str]:
+        def resolve(names: Sequence[TableName]) -> Sequence[str]:
             unknown = [name for name in names if name not in ahead]
             if unknown:
-                answer = self._ask(Frame("resolve", {"names": unknown}))
+                answer = self._ask(Frame("resolve", {"names": encode_names(unknown)}))
                 ahead.update(zip(unknown, answer.fields["relations"], strict=True))
             return [ahead[name] for name in names]
 
         def describe(relations: Sequence[str]) -> dict[str, Relation]:
             return decode_relations(self._ask(Frame("describe", {"relations": list(relations)})))
 
+        def rows(relation: str) -> pa.Table:
+            pages: list[pa.Table] = []
+            after: int | None = None
+            while not pages or after is not None:
+                answer = self._ask(Frame("rows", {"relation": relation, "after": after}))
+                pages.append(pa.ipc.open_stream(answer.payload).read_all())
+                after = answer.fields["next"]
+            return pa.concat_tables(pages)
+
         running = Running()
         self._process.watcher.set_running(self._channel.fileno(), running)
         try:
-            yield Statement(request.fields["sql"], request.parts(), resolve, describe, running)
+            yield Statement(request.fields["sql"], request.parts(), resolve, describe, rows, running)
         finally:
             self._process.watcher.set_running(self._channel.fileno(), None)
 
@@ -171,34 +185,41 @@ class Connection:
 
     def upload(self, request: Frame) -> None:
         """Write an upload as objects; those of one that fails or is cut off are removed."""
+        try:
+            writer, stored = self._written(request)
+        except (_ClosedError, ConnectionError):
+            raise
+        except Exception as error:
+            self._channel.send(_refusal("upload", error))
+            # What the client is still sending is read and dropped, until the gateway closes.
+            for _ in self._messages():
+                pass
+            return
+        self._channel.send(stored)
+        # If the gateway dies now the objects may be part of a commit: only its word removes them.
+        verdict = self._channel.receive()
+        if verdict is not None and verdict.kind == "discard":
+            writer.discard()
+
+    def _written(self, request: Frame) -> tuple[DatasetWriter, Frame]:
         store = self._process.store(request.fields["bucket"])
         writer: DatasetWriter | None = None
         try:
-            reader = UploadReader(self._messages())
+            digest = ContentDigest() if request.fields["is_digested"] else None
+            reader = UploadReader(digest.following(self._messages()) if digest else self._messages())
             target = pa.ipc.read_schema(pa.py_buffer(request.payload)) if request.payload else None
-            conformer = Conformer(reader.schema, target)
+            conformer = Conformer(reader.schema, target, evolves=request.fields["evolves"])
             writer = DatasetWriter(store, request.fields["dataset_id"], conformer.schema)
             for batch in reader:
                 writer.write(conformer.conform(batch))
             objects = [[stored.key, stored.rows, stored.bytes, stored.checksum] for stored in writer.finish()]
-            schema = conformer.schema.remove_metadata().serialize().to_pybytes()
-            self._channel.send(Frame("stored", {"objects": objects}, schema))
-            self._settle(writer)
-        except BaseException as error:
+        except BaseException:
             if writer is not None:
                 writer.discard()
-            if not isinstance(error, LakehouseError):
-                raise
-            self._channel.send(frames.error_frame(error))
-            # What the client is still sending is read and dropped, until the gateway closes.
-            for _ in self._messages():
-                pass
-
-    def _settle(self, writer: DatasetWriter) -> None:
-        """Remove the objects if the gateway says so; if it dies they may be part of a commit, and stay."""
-        verdict = self._channel.receive()
-        if verdict is not None and verdict.kind == "discard":
-            writer.discard()
+            raise
+        schema = conformer.schema.remove_metadata().serialize().to_pybytes()
+        fields = {"objects": objects, "digest": digest.value if digest else ""}
+        return writer, Frame("stored", fields, schema)
 
     def _messages(self) -> Iterator[bytes]:
         while (message := self._next()).kind == "data":
@@ -210,12 +231,32 @@ class Connection:
             raise _ClosedError
         return message
 
+    def digest(self, _request: Frame) -> None:
+        """Hash an upload's content; answer with the digest that `upload` would have given."""
+        digest = ContentDigest()
+        for _ in digest.following(self._messages()):
+            pass
+        self._channel.send(Frame("digested", {"digest": digest.value}))
+
     def inspect(self, request: Frame) -> None:
         """Read the footers of Parquet objects; answer null for each one that is missing."""
         found = [inspect(self._process.store(bucket), key) for bucket, key in request.fields["objects"]]
         fields: list[Any] = [footer and {"rows": footer.rows, "bytes": footer.bytes} for footer in found]
         schemas = [footer.schema if footer else b"" for footer in found]
         self._channel.send(with_parts("inspected", {"objects": fields}, schemas))
+
+    def types(self, request: Frame) -> None:
+        """Tell what SQL makes of a schema's columns."""
+        schema, names = self._process.statements.types(pa.ipc.read_schema(pa.py_buffer(request.payload)))
+        self._channel.send(Frame("typed", {"names": names}, schema.serialize().to_pybytes()))
+
+    def list(self, request: Frame) -> None:
+        """List what lies under a key; answer page by page."""
+        listed = self._process.store(request.fields["bucket"]).list(request.fields["key"])
+        rows = ([item.key, item.bytes, item.age] for item in listed)
+        while page := [*islice(rows, _PAGE_OBJECTS)]:
+            self._channel.send(Frame("page", {"objects": page}))
+        self._channel.send(Frame("end"))
 
     def delete(self, request: Frame) -> None:
         """Remove objects that never became part of a commit."""
@@ -225,11 +266,22 @@ class Connection:
         self._channel.send(Frame("deleted"))
 
 
+def _refusal(kind: str, error: Exception) -> Frame:
+    """Return the frame that tells the gateway of an error; what is a bug of ours is logged here."""
+    if isinstance(error, LakehouseError):
+        return frames.error_frame(error)
+    _log.error("request %s failed", kind, exc_info=error)
+    return frames.error_frame(InternalError("the engine process failed on this request"))
+
+
 _REQUESTS: dict[str, Callable[[Connection, Frame], None]] = {
     "plan": Connection.plan,
     "execute": Connection.execute,
     "upload": Connection.upload,
+    "digest": Connection.digest,
     "inspect": Connection.inspect,
+    "list": Connection.list,
+    "types": Connection.types,
     "delete": Connection.delete,
 }
 

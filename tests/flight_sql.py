@@ -3,7 +3,16 @@
 import pyarrow as pa
 import pyarrow.flight
 
-_TYPE = b"type.googleapis.com/arrow.flight.protocol.sql.CommandStatementQuery"
+_PREFIX = "type.googleapis.com/arrow.flight.protocol.sql.Command"
+
+_NUMBERS = {
+    "catalog": 1,
+    "db_schema_filter_pattern": 2,
+    "table_name_filter_pattern": 3,
+    "table_types": 4,
+    "include_schema": 5,
+}
+"""Field numbers of the commands that list schemas and tables."""
 
 
 def _field(number: int, value: bytes) -> bytes:
@@ -17,8 +26,25 @@ def _field(number: int, value: bytes) -> bytes:
 
 def statement_query(sql: str) -> pa.flight.FlightDescriptor:
     """Return the descriptor `Any(CommandStatementQuery{query})`."""
-    command = _field(1, sql.encode())
-    return pa.flight.FlightDescriptor.for_command(_field(1, _TYPE) + _field(2, command))
+    return _descriptor("StatementQuery", _field(1, sql.encode()))
+
+
+def command(name: str, **fields: str | list[str] | bool) -> pa.flight.FlightDescriptor:
+    """Return the descriptor of a metadata command, such as `command("GetTables", catalog="lakehouse")`."""
+    body = b""
+    for field, value in fields.items():
+        number = _NUMBERS[field]
+        if isinstance(value, bool):
+            body += bytes([number << 3, value])
+        else:
+            texts = value if isinstance(value, list) else [value]
+            body += b"".join(_field(number, text.encode()) for text in texts)
+    return _descriptor(name, body)
+
+
+def _descriptor(name: str, body: bytes) -> pa.flight.FlightDescriptor:
+    packed = _field(1, (_PREFIX + name).encode()) + _field(2, body)
+    return pa.flight.FlightDescriptor.for_command(packed)
 
 
 def query(

@@ -6,11 +6,25 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, TypeAlias
 
+import pyarrow as pa
 from sqlalchemy import Connection, func, insert, select, update
 
-from flight_server.catalog.tables import commits, dataset_versions, datasets, namespaces, object_refs, schemas
+from flight_server.catalog import idempotency
+from flight_server.catalog.tables import (
+    commits,
+    dataset_versions,
+    datasets,
+    namespaces,
+    object_refs,
+    schemas,
+    swept_objects,
+)
+from flight_server.domain import columns
 from flight_server.domain.dataset import CommittedChange, DatasetChange, IngestMode, display_name, fold_name
 from flight_server.errors import AlreadyExistsError, ConflictError, NotFoundError
+
+_KEYS_AT_ONCE = 500
+_REFS_AT_ONCE = 10_000
 
 
 @dataclass(slots=True)
@@ -40,20 +54,58 @@ def apply(
     Several changes to one dataset are applied in order as one version. Raises AlreadyExistsError,
     NotFoundError or ConflictError; the caller then rolls the transaction back.
     """
+    made = idempotency.repeated(connection, principal, changes)
+    if len(made) < len(changes):
+        new = [(place, change) for place, change in enumerate(changes) if place not in made]
+        _check_unswept(connection, [stored.key for _, change in new for stored in change.objects])
+        made |= _apply_new(connection, new, principal, summary)
+    return [made[place] for place in range(len(changes))]
+
+
+def _apply_new(
+    connection: Connection, new: Sequence[tuple[int, DatasetChange]], principal: str, summary: str
+) -> dict[int, CommittedChange]:
     commit = insert_commit(connection, principal, summary)
     drafts: dict[tuple[str, str], _Draft] = {}
-    made = []
-    for change in changes:
+    made = {}
+    for place, change in new:
         name = (fold_name(change.namespace), fold_name(change.name))
         draft = drafts.get(name) or _draft(connection, change, name)
         drafts[name] = draft
         _apply_change(connection, draft, change)
-        made.append(draft)
+        made[place] = _committed(draft, change, commit)
+        if change.upload_key is not None:
+            idempotency.record(connection, principal, change.upload_key, made[place])
     connection.execute(
         insert(dataset_versions),
         [_version_row(draft.id, draft.version, commit, draft.schema_id) for draft in drafts.values()],
     )
-    return [CommittedChange(draft.namespace, draft.name, draft.id, draft.version, commit) for draft in made]
+    return made
+
+
+def _committed(draft: _Draft, change: DatasetChange, commit: int) -> CommittedChange:
+    return CommittedChange(
+        namespace=draft.namespace,
+        name=draft.name,
+        dataset_id=draft.id,
+        version=draft.version,
+        commit=commit,
+        rows=sum(stored.rows for stored in change.objects),
+        bytes=sum(stored.bytes for stored in change.objects),
+        objects=len(change.objects),
+    )
+
+
+def _check_unswept(connection: Connection, keys: Sequence[str]) -> None:
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        chunk = keys[start : start + _KEYS_AT_ONCE]
+        if connection.execute(
+            select(swept_objects.c.key).where(swept_objects.c.key.in_(chunk)).limit(1)
+        ).scalar():
+            raise ConflictError(
+                "a sweep has removed objects of this change, because they were older than its "
+                "older_than_s before they were committed; send the change again"
+            )
 
 
 def _draft(connection: Connection, change: DatasetChange, name: tuple[str, str]) -> _Draft:
@@ -76,7 +128,8 @@ def _draft(connection: Connection, change: DatasetChange, name: tuple[str, str])
 
 def _apply_change(connection: Connection, draft: _Draft, change: DatasetChange) -> None:
     schema_id = schema_number(connection, change.schema)
-    _RULES[change.mode](draft, change, schema_id)
+    _RULES[change.mode](draft, change)
+    version_schema_id = _version_schema(connection, draft, change, schema_id)
     if not draft.exists:
         ensure_namespaces(connection, {draft.namespace: change.bucket})
         row = {"id": draft.id, "namespace": draft.namespace, "name": draft.name, "created_at": _now()}
@@ -88,49 +141,74 @@ def _apply_change(connection: Connection, draft: _Draft, change: DatasetChange) 
             .where(object_refs.c.dataset == draft.id, object_refs.c.removed_version.is_(None))
             .values(removed_version=draft.version)
         )
-    draft.schema_id = schema_id
-    if change.objects:
-        connection.execute(insert(object_refs), _ref_rows(draft, change, schema_id))
+    draft.schema_id = version_schema_id
+    for start in range(0, len(change.objects), _REFS_AT_ONCE):
+        rows = _ref_rows(connection, draft, change, start)
+        connection.execute(insert(object_refs), rows)
 
 
-def _ref_rows(draft: _Draft, change: DatasetChange, schema_id: int) -> list[dict[str, Any]]:
+def _version_schema(connection: Connection, draft: _Draft, change: DatasetChange, schema_id: int) -> int:
+    """Return the schema of the version that a change makes.
+
+    An append keeps the dataset's columns, which may have become more since its objects were
+    written; one that evolves adds its own. Raises ConflictError when neither is possible.
+    """
+    if not draft.exists or change.mode is IngestMode.REPLACE or draft.schema_id in (None, schema_id):
+        return schema_id
+    stored = select(schemas.c.arrow_schema).where(schemas.c.id == draft.schema_id)
+    written: bytes = connection.execute(stored).scalar_one()
+    current = pa.ipc.read_schema(pa.py_buffer(written))
+    offered = pa.ipc.read_schema(pa.py_buffer(change.schema))
+    known = columns.by_name(current)
+    has_own = any(name not in known for name in columns.by_name(offered))
+    if columns.conflicts(offered, current, "the append") or (has_own and not change.evolves):
+        raise ConflictError(
+            f"{draft} has another schema than the rows were written for (it is at version "
+            f"{draft.base or draft.version}); read its schema again and repeat the append"
+        )
+    return schema_number(connection, columns.merged(written, change.schema))
+
+
+def _ref_rows(
+    connection: Connection, draft: _Draft, change: DatasetChange, start: int
+) -> list[dict[str, Any]]:
+    chunk = change.objects[start : start + _REFS_AT_ONCE]
+    numbers = {
+        schema: schema_number(connection, schema)
+        for schema in {stored.schema or change.schema for stored in chunk}
+    }
     return [
         {
             "dataset": draft.id,
             "bucket": change.bucket,
             "key": stored.key,
-            "schema_id": schema_id,
+            "schema_id": numbers[stored.schema or change.schema],
             "rows": stored.rows,
             "bytes": stored.bytes,
             "checksum": stored.checksum,
             "added_version": draft.version,
             "removed_version": None,
-            "managed": True,
+            "managed": change.managed,
         }
-        for stored in change.objects
+        for stored in chunk
     ]
 
 
-def _must_be_new(draft: _Draft, _change: DatasetChange, _schema_id: int) -> None:
+def _must_be_new(draft: _Draft, _change: DatasetChange) -> None:
     if draft.exists:
         raise AlreadyExistsError(f"{draft} already exists; append to it, replace it, or choose another name")
 
 
-def _must_exist(draft: _Draft, change: DatasetChange, schema_id: int) -> None:
+def _must_exist(draft: _Draft, _change: DatasetChange) -> None:
     if not draft.exists:
         raise NotFoundError(f"{draft} does not exist; create it first, or use the mode create_append")
-    _must_fit(draft, change, schema_id)
 
 
-def _must_fit(draft: _Draft, _change: DatasetChange, schema_id: int) -> None:
-    if draft.exists and draft.schema_id not in (None, schema_id):
-        raise ConflictError(
-            f"{draft} has another schema than the rows were written for (it is at version "
-            f"{draft.base or draft.version}); read its schema again and repeat the append"
-        )
+def _may_exist(_draft: _Draft, _change: DatasetChange) -> None:
+    """Ask nothing."""
 
 
-def _must_not_have_moved(draft: _Draft, change: DatasetChange, _schema_id: int) -> None:
+def _must_not_have_moved(draft: _Draft, change: DatasetChange) -> None:
     if draft.base is not None and draft.base != change.base_version:
         started = "no dataset" if change.base_version is None else f"version {change.base_version}"
         raise ConflictError(
@@ -139,12 +217,12 @@ def _must_not_have_moved(draft: _Draft, change: DatasetChange, _schema_id: int) 
         )
 
 
-_Rule: TypeAlias = Callable[[_Draft, DatasetChange, int], None]
+_Rule: TypeAlias = Callable[[_Draft, DatasetChange], None]
 
 _RULES: dict[IngestMode, _Rule] = {
     IngestMode.CREATE: _must_be_new,
     IngestMode.APPEND: _must_exist,
-    IngestMode.CREATE_APPEND: _must_fit,
+    IngestMode.CREATE_APPEND: _may_exist,
     IngestMode.REPLACE: _must_not_have_moved,
 }
 """What each mode asks of the dataset before it is changed."""

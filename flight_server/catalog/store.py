@@ -1,7 +1,7 @@
 """The catalog: which datasets exist, what each version consists of, and what has been committed."""
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +10,7 @@ from sqlalchemy import (
     URL,
     Connection,
     Engine,
+    Row,
     Select,
     bindparam,
     func,
@@ -21,7 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError
 
-from flight_server.catalog import commits, imports, migration
+from flight_server.catalog import commits, idempotency, imports, listing, migration, system_tables
+from flight_server.catalog import sweep as sweeping
 from flight_server.catalog.sqlite import WRITES, CommitWatch, open_engine, translated
 from flight_server.catalog.tables import (
     SCHEMA_VERSION,
@@ -33,13 +35,19 @@ from flight_server.catalog.tables import (
     schemas,
     secret_keys,
 )
+from flight_server.domain import faults
 from flight_server.domain.bucket import BucketRegistry
 from flight_server.domain.dataset import (
     CommittedChange,
     Dataset,
     DatasetChange,
+    DatasetFilter,
+    DatasetTotals,
+    ExpiredVersions,
+    ExpiryRule,
     ImportedDataset,
     ObjectRef,
+    VersionRange,
     fold_name,
 )
 from flight_server.errors import FailedPreconditionError, InvalidArgumentError
@@ -65,7 +73,7 @@ def _datasets_at_commit() -> Select[Any]:
     )
 
 
-_LIST_DATASETS = _datasets_at_commit().order_by(datasets.c.namespace, datasets.c.lower_name)
+_LIST_DATASETS = _datasets_at_commit()
 _FIND_DATASET = _datasets_at_commit().where(
     datasets.c.lower_name == bindparam("name"),
     datasets.c.namespace.in_(bindparam("namespaces", expanding=True)),
@@ -75,9 +83,9 @@ _LIST_NAMES = (
     .join(dataset_versions, dataset_versions.c.dataset == datasets.c.id)
     .where(
         datasets.c.shadowed_by.is_(None),
-        dataset_versions.c.version == 1,
         dataset_versions.c.commit <= bindparam("commit"),
     )
+    .group_by(*datasets.c["namespace", "name", "lower_name"])
     .order_by(datasets.c.namespace, datasets.c.lower_name)
 )
 _LIST_OBJECTS = (
@@ -92,6 +100,12 @@ _LIST_OBJECTS = (
     )
     .order_by(object_refs.c.id)
 )
+
+_SYSTEM_ROWS: Mapping[str, Callable[[Connection, int | None, int], Sequence[Row[Any]]]] = {
+    "datasets": system_tables.dataset_rows,
+    "object_refs": system_tables.object_rows,
+    "commits": system_tables.commit_rows,
+}
 
 
 class Catalog:
@@ -149,10 +163,53 @@ class Catalog:
             found = [Dataset(*row) for row in connection.execute(_FIND_DATASET, values)]
         return min(found, key=lambda dataset: order.index(dataset.namespace), default=None)
 
-    def list_datasets(self, commit: int) -> list[Dataset]:
-        """List all datasets as they were at a commit, ordered by namespace and name."""
+    def list_datasets(
+        self,
+        commit: int,
+        wanted: DatasetFilter | None = None,
+        after: tuple[str, str] | None = None,
+        limit: int | None = None,
+    ) -> list[Dataset]:
+        """List datasets as they were at a commit, ordered by namespace and name.
+
+        `after` (namespace, name) and `limit` make pages of the list.
+        """
+        statement = listing.page_datasets(_LIST_DATASETS, wanted, after, limit)
         with self._read() as connection:
-            return [Dataset(*row) for row in connection.execute(_LIST_DATASETS, {"commit": commit})]
+            return [Dataset(*row) for row in connection.execute(statement, {"commit": commit})]
+
+    def totals(self, commit: int, ids: Sequence[str]) -> dict[str, DatasetTotals]:
+        """Return what datasets, by their ids, held at a commit."""
+        with self._read() as connection:
+            return listing.totals(connection, commit, ids)
+
+    def find_version(
+        self, dataset_id: str, commit: int, version: int | None, at: int | None
+    ) -> Dataset | None:
+        """Find a version of a dataset by number, or else the newest one committed by a moment.
+
+        `at` is in microseconds since 1970 UTC; nothing newer than `commit` is found.
+        """
+        with self._read() as connection:
+            return listing.find_version(connection, dataset_id, commit, version, at)
+
+    def version_range(self, dataset_id: str, commit: int) -> VersionRange | None:
+        """Return which versions a dataset has at a commit, None when it has none."""
+        with self._read() as connection:
+            return listing.version_range(connection, dataset_id, commit)
+
+    def system_rows(self, table: str, after: int | None, limit: int) -> Sequence[Row[Any]]:
+        """Return the next rows of `datasets`, `object_refs` or `commits`, in the order of their first column.
+
+        `after` is the first column of the last row before; see `catalog.system_tables` for the columns.
+        """
+        with self._read() as connection:
+            return _SYSTEM_ROWS[table](connection, after, limit)
+
+    def commit_namespaces(self, first: int, last: int) -> dict[int, set[str]]:
+        """Return the namespaces of the datasets that the commits of a range changed."""
+        with self._read() as connection:
+            return system_tables.commit_namespaces(connection, first, last)
 
     def list_names(self, commit: int) -> list[tuple[str, str]]:
         """List (namespace, name) of all datasets that existed at a commit, in order."""
@@ -174,13 +231,29 @@ class Catalog:
         """Make all changes in one commit, or none, and return what became of each, in their order.
 
         Several changes to one dataset become one version; without changes there is no commit.
-        An append must carry the very bytes of the dataset's schema. Raises AlreadyExistsError,
-        NotFoundError or ConflictError, with what the caller has to look at.
+        Raises AlreadyExistsError, NotFoundError or ConflictError, with what the caller has to look at.
         """
         if not changes:
             return []
         with self._write() as connection:
-            return commits.apply(connection, changes, principal, summary)
+            made = commits.apply(connection, changes, principal, summary)
+            faults.reach("commit-ready")
+            return made
+
+    def find_upload(self, principal: str, key: str) -> tuple[str, CommittedChange] | None:
+        """Return digest and result of the upload that a principal has committed under a key."""
+        with self._read() as connection:
+            return idempotency.find(connection, principal, key)
+
+    def bury(self, keys: Sequence[str], *, dry_run: bool) -> list[str]:
+        """Return those of the keys that no version uses; no commit can use them from now on."""
+        with self._read() if dry_run else self._write() as connection:
+            return sweeping.bury(connection, keys, dry_run=dry_run)
+
+    def expire(self, rule: ExpiryRule, *, dry_run: bool) -> ExpiredVersions:
+        """Forget versions that a rule lets go, with what only they use; the caller removes the objects."""
+        with self._read() if dry_run else self._write() as connection:
+            return sweeping.expire(connection, rule, dry_run=dry_run)
 
     def import_datasets(self, imported: Sequence[ImportedDataset], principal: str) -> dict[str, object]:
         """Take over datasets that exist elsewhere, in one commit; report counts and shadowed names.
@@ -189,7 +262,9 @@ class Catalog:
         name the newest `created_at` wins, the last to arrive among equals.
         """
         with self._write() as connection:
-            return imports.import_datasets(connection, imported, principal)
+            report = imports.import_datasets(connection, imported, principal)
+            faults.reach("import-ready")
+            return report
 
     def migrate(self, registry: BucketRegistry, dry_run: bool) -> dict[str, object]:
         """Rewrite bucket aliases and legacy URLs to canonical form and report what was found.
@@ -197,7 +272,9 @@ class Catalog:
         A run that changes something is a commit and is logged; a dry run only reads.
         """
         with self._read() if dry_run else self._write() as connection:
-            return migration.migrate(connection, registry, dry_run=dry_run)
+            report = migration.migrate(connection, registry, dry_run=dry_run)
+            faults.reach("migrate-ready")
+            return report
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:

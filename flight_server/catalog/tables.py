@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of these tables; it changes with every change to them."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -132,6 +132,32 @@ object_refs = Table(
     Column("removed_version", Integer),
     Column("managed", Boolean, nullable=False),
     Index("object_refs_of_dataset", "dataset", "id"),
+)
+
+# Sweep asks it for each key that it finds in a bucket; only keys of ours can be there.
+Index(
+    "managed_objects_by_key",
+    object_refs.c.key,
+    sqlite_where=object_refs.c.managed,
+    postgresql_where=object_refs.c.managed,
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("principal", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("result", JSON, nullable=False),
+    Column("at", Instant, nullable=False),
+)
+
+# Keys that sweep has taken or is about to take away: a commit that names one comes too late.
+swept_objects = Table(
+    "swept_objects",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("at", Instant, nullable=False),
 )
 
 migrations = Table(

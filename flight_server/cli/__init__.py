@@ -13,6 +13,7 @@ _COMMANDS = {
     "check-config": "flight_server.cli.serve:check_config",
     "demo": "flight_server.cli.demo:demo",
     "migrate": "flight_server.cli.catalog:migrate",
+    "sweep": "flight_server.cli.catalog:sweep",
     "catalog": "flight_server.cli.catalog:catalog",
 }
 

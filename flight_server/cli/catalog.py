@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from flight_server import app
 from flight_server.cli import options
+from flight_server.domain.statement import Sweep
 
 
 @click.command()
@@ -25,6 +26,29 @@ def migrate(dry_run: bool, config_file: Path | None, data_dir: Path | None) -> N
     """
     settings = options.settings(config_file, data_dir=data_dir)
     click.echo(json.dumps(asyncio.run(app.migrate(settings, dry_run))))
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Report what would be removed, and remove nothing.")
+@click.option(
+    "--older-than",
+    type=click.FloatRange(min=0),
+    default=Sweep().older_than,
+    show_default=True,
+    help="Seconds since an object without a dataset was written.",
+)
+@click.option("--bucket", help="The one bucket to sweep.  [default: all]")
+@options.config
+@options.data_dir
+def sweep(
+    dry_run: bool, older_than: float, bucket: str | None, config_file: Path | None, data_dir: Path | None
+) -> None:
+    """Remove expired versions, and objects that belong to no dataset.
+
+    Prints a JSON report. An upload that is running and older than `--older-than` is refused at its end.
+    """
+    settings = options.settings(config_file, data_dir=data_dir)
+    click.echo(json.dumps(asyncio.run(app.sweep(settings, Sweep(bucket, older_than, dry_run)))))
 
 
 @click.group()

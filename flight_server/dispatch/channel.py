@@ -7,7 +7,7 @@ from flight_server.errors import UnavailableError
 from flight_server.frames import frame as frames
 from flight_server.frames.frame import Frame
 
-_READ_AHEAD_BYTES = 4 * 1024 * 1024
+_READ_AHEAD_BYTES = 1024 * 1024
 _WRITE_AHEAD_BYTES = 1024 * 1024
 _GONE = "the engine process ended while it worked on this; try again"
 _DRAINED_BYTES = 1024 * 1024

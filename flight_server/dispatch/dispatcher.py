@@ -21,17 +21,30 @@ from flight_server.errors import (
 )
 from flight_server.frames import frame as frames
 from flight_server.frames.frame import Frame
-from flight_server.frames.requests import QualifiedName, Relation, encode_relations, statement_frame
+from flight_server.frames.requests import (
+    Relation,
+    SystemPage,
+    TableName,
+    decode_names,
+    encode_relations,
+    statement_frame,
+)
+
+_SCHEMA_MESSAGES = 1
+"""How many messages come before the rows; they are the same each time."""
 
 
 class Resolution(Protocol):
     """Answers an engine process's questions about one statement, at its commit and for its caller."""
 
-    def resolve(self, names: Sequence[QualifiedName]) -> Sequence[str]:
+    def resolve(self, names: Sequence[TableName]) -> Sequence[str]:
         """Return the relation of each dataset name. Raises NotFoundError."""
 
     def describe(self, relations: Sequence[str]) -> Mapping[str, Relation]:
         """Return columns and objects of relations that `resolve` named."""
+
+    def rows(self, relation: str, after: int | None) -> SystemPage:
+        """Return the next rows of a system table that `resolve` named; called in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +58,7 @@ class StatementRequest:
     sql: str
     resolution: Resolution
     parameters: Sequence[bytes] = ()
-    relations: Mapping[QualifiedName, str] = field(default_factory=dict)
+    relations: Mapping[TableName, str] = field(default_factory=dict)
     timeout: float | None = None
 
 
@@ -55,7 +68,16 @@ class PlannedStatement:
 
     schema: bytes
     parameters: bytes
-    names: tuple[QualifiedName, ...]
+    names: tuple[TableName, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """An object as a listing shows it; `age` is the seconds since it was written."""
+
+    key: str
+    bytes: int
+    age: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +89,32 @@ class InspectedObject:
     schema: builtins.bytes
 
 
+@dataclass(frozen=True, slots=True)
+class UploadRequest:
+    """Where an upload's objects go: `schema` is the dataset's, empty when it has none yet.
+
+    With `evolves` the two may have columns of their own; with `is_digested` its content is hashed.
+    """
+
+    bucket: str
+    dataset_id: str
+    schema: bytes
+    evolves: bool = False
+    is_digested: bool = False
+
+
 class Upload:
-    """Objects that an upload wrote; they are removed again when its `async with` block is refused."""
+    """Objects that an upload wrote; removed again when its `async with` block fails or refuses them."""
 
     def __init__(self, stored: Frame) -> None:
         self.objects = tuple(StoredObject(*parts) for parts in stored.fields["objects"])
+        self.digest: str = stored.fields["digest"]
         self.schema = stored.payload
+        self.is_refused = False
+
+    def refuse(self) -> None:
+        """Have the objects removed: nothing will name them."""
+        self.is_refused = True
 
 
 class Dispatcher:
@@ -102,28 +144,29 @@ class Dispatcher:
             answer = await _Worker(channel, self._pool, request).answer()
             channel.done()
             schema, parameters = answer.parts()
-            names = tuple(tuple(name) for name in answer.fields["names"])
-            return PlannedStatement(schema, parameters, names)
+            return PlannedStatement(schema, parameters, tuple(decode_names(answer.fields["names"])))
 
     async def stream(self, request: StatementRequest) -> AsyncIterator[bytes]:
         """Run a statement; yield its FlightData messages. Closing the iterator cancels it.
 
-        A statement whose engine process ended before it had answered anything is run once more.
+        A statement whose engine process ended before it had sent a row is run once more.
         """
-        has_answered = False
+        sent = 0
         try:
             async with aclosing(self._stream(request)) as messages:
                 async for message in messages:
-                    has_answered = True
                     yield message
+                    sent += 1
         except EngineLostError:
-            if has_answered:
+            if sent > _SCHEMA_MESSAGES:
                 raise
         else:
             return
         async with aclosing(self._stream(request)) as messages:
             async for message in messages:
-                yield message
+                if sent == 0:
+                    yield message
+                sent = max(0, sent - 1)
 
     async def _stream(self, request: StatementRequest) -> AsyncGenerator[bytes, None]:
         async with self._pool.connection() as channel:
@@ -134,22 +177,19 @@ class Dispatcher:
             channel.done()
 
     @contextlib.asynccontextmanager
-    async def upload(
-        self, bucket: str, dataset_id: str, schema: bytes, messages: AsyncIterator[bytes]
-    ) -> AsyncIterator[Upload]:
-        """Relay an upload's FlightData messages; `schema` is the dataset's, empty when it has none yet."""
+    async def upload(self, request: UploadRequest, messages: AsyncIterator[bytes]) -> AsyncIterator[Upload]:
+        """Relay an upload's FlightData messages and have them written as objects."""
+        fields = {
+            "bucket": request.bucket,
+            "dataset_id": request.dataset_id,
+            "evolves": request.evolves,
+            "is_digested": request.is_digested,
+        }
         async with self._pool.connection() as channel:
-            await channel.send(Frame("upload", {"bucket": bucket, "dataset_id": dataset_id}, schema))
-            reply = asyncio.ensure_future(channel.receive())
+            await channel.send(Frame("upload", fields, request.schema))
+            upload = Upload(await _relayed(channel, messages))
             try:
-                await _relay(channel, messages, reply)
-                stored = await reply
-            finally:
-                reply.cancel()
-                # After an error the engine process still reads what the client would have sent.
-                channel.is_reusable = False
-            try:
-                yield Upload(stored)
+                yield upload
             except (UnavailableError, InternalError, ResourceExhaustedError):
                 # Whether the commit was made is not known: what is not in the catalog, sweep removes.
                 raise
@@ -157,22 +197,46 @@ class Dispatcher:
                 await channel.send(Frame("discard"))
                 raise
             with contextlib.suppress(EngineLostError):
-                await channel.send(Frame("keep"))
+                await channel.send(Frame("discard" if upload.is_refused else "keep"))
                 channel.done()
 
-    async def inspect(self, objects: Sequence[tuple[str, str]]) -> list[InspectedObject | None]:
+    async def digest(self, messages: AsyncIterator[bytes]) -> str:
+        """Return the digest of an upload's content; nothing is decoded or written."""
+        async with self._pool.connection() as channel:
+            await channel.send(Frame("digest"))
+            digested: str = (await _relayed(channel, messages)).fields["digest"]
+            channel.done()
+            return digested
+
+    async def inspect(self, objects: Sequence[tuple[str, str]]) -> builtins.list[InspectedObject | None]:
         """Read the footers of objects, (bucket, key); None for each that is missing."""
         async with self._pool.connection() as channel:
-            await channel.send(Frame("inspect", {"objects": list(objects)}))
+            await channel.send(Frame("inspect", {"objects": [*objects]}))
             answer = await channel.receive()
             channel.done()
         found = zip(answer.fields["objects"], answer.parts(), strict=True)
         return [item and InspectedObject(item["rows"], item["bytes"], schema) for item, schema in found]
 
+    async def types(self, schema: builtins.bytes) -> tuple[builtins.bytes, list[str]]:
+        """Return the schema that SQL gives columns of a schema, and DuckDB's names of their types."""
+        async with self._pool.connection() as channel:
+            await channel.send(Frame("types", {}, schema))
+            answer = await channel.receive()
+            channel.done()
+        return answer.payload, answer.fields["names"]
+
+    async def list(self, bucket: str, key: str) -> AsyncGenerator[builtins.list[ListedObject], None]:
+        """List the object of a key, or all below it when it is a folder, in pages."""
+        async with self._pool.connection() as channel:
+            await channel.send(Frame("list", {"bucket": bucket, "key": key}))
+            while (frame := await channel.receive()).kind == "page":
+                yield [ListedObject(*item) for item in frame.fields["objects"]]
+            channel.done()
+
     async def delete(self, bucket: str, keys: Sequence[str]) -> None:
         """Remove objects that never became part of a commit."""
         async with self._pool.connection() as channel:
-            await channel.send(Frame("delete", {"bucket": bucket, "keys": list(keys)}))
+            await channel.send(Frame("delete", {"bucket": bucket, "keys": [*keys]}))
             await channel.receive()
             channel.done()
 
@@ -207,27 +271,44 @@ class _Worker:
 
     async def _next(self) -> Frame:
         while (frame := await self._channel.receive()).kind in _QUESTIONS:
-            await self._channel.send(_reply(frame, self._resolution))
+            await self._channel.send(await _reply(frame, self._resolution))
         return frame
 
 
-def _reply(question: Frame, resolution: Resolution) -> Frame:
+async def _reply(question: Frame, resolution: Resolution) -> Frame:
     try:
-        return _QUESTIONS[question.kind](question, resolution)
+        return await _QUESTIONS[question.kind](question, resolution)
     except LakehouseError as error:
         return frames.error_frame(error)
 
 
-def _resolved(question: Frame, resolution: Resolution) -> Frame:
-    names = [tuple(name) for name in question.fields["names"]]
+async def _resolved(question: Frame, resolution: Resolution) -> Frame:
+    names = decode_names(question.fields["names"])
     return Frame("resolved", {"relations": list(resolution.resolve(names))})
 
 
-def _described(question: Frame, resolution: Resolution) -> Frame:
+async def _described(question: Frame, resolution: Resolution) -> Frame:
     return encode_relations(resolution.describe(question.fields["relations"]))
 
 
-_QUESTIONS = {"resolve": _resolved, "describe": _described}
+async def _rows(question: Frame, resolution: Resolution) -> Frame:
+    page = await asyncio.to_thread(resolution.rows, question.fields["relation"], question.fields["after"])
+    return Frame("page", {"next": page.following}, page.stream)
+
+
+_QUESTIONS = {"resolve": _resolved, "describe": _described, "rows": _rows}
+
+
+async def _relayed(channel: Channel, messages: AsyncIterator[bytes]) -> Frame:
+    """Send an upload's messages and return the engine process's answer."""
+    reply = asyncio.ensure_future(channel.receive())
+    try:
+        await _relay(channel, messages, reply)
+        return await reply
+    finally:
+        reply.cancel()
+        # After an error the engine process still reads what the client would have sent.
+        channel.is_reusable = False
 
 
 async def _relay(channel: Channel, messages: AsyncIterator[bytes], reply: "asyncio.Future[Frame]") -> None:

@@ -9,7 +9,9 @@ import resource
 import signal
 import sys
 
-_KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT")
+_KEPT_VARIABLES = (
+    "PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT", "FLIGHT_SERVER_FAULT",
+)  # fmt: skip
 
 
 def main(descriptor: str, directory: str) -> None:

@@ -16,7 +16,7 @@ from flight_server.dispatch.channel import Channel, EngineLostError
 from flight_server.errors import UnavailableError
 from flight_server.frames.frame import Frame
 
-_DIRECTORY_PREFIX = "flight-server-"
+_DIRECTORY_PREFIX = "flight-engine-"
 _LOCK = "lock"
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _PACKAGE_PARENT = Path(__file__).parent.parent.parent
@@ -63,8 +63,10 @@ class EngineProcess:
         """Start the process and wait until its instance is locked. Raises UnavailableError."""
         remove_abandoned()
         self._directory = Path(tempfile.mkdtemp(prefix=_DIRECTORY_PREFIX))
-        self._lock = os.open(self._directory / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        unlocked = self._directory / f"{_LOCK}.new"
+        self._lock = os.open(unlocked, os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        unlocked.rename(self._directory / _LOCK)  # nobody ever finds it without its lock
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(self._socket))
             listener.listen(_BACKLOG)

@@ -1,5 +1,6 @@
 """How the columns of an upload or an object fit those of a dataset."""
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -64,3 +65,31 @@ def union(wanted: pa.Schema, offered: pa.Schema) -> pa.Schema:
     kept = [field if name in own else field.with_nullable(True) for name, field in known.items()]
     added = [field.with_nullable(True) for name, field in own.items() if name not in known]
     return pa.schema([*kept, *added])
+
+
+def merged(wanted: bytes, offered: bytes) -> bytes:
+    """Return the union of two schemas that are encapsulated IPC messages."""
+    schemas = (pa.ipc.read_schema(pa.py_buffer(message)) for message in (wanted, offered))
+    return union(*schemas).serialize().to_pybytes()
+
+
+def unified(messages: Iterable[bytes]) -> bytes | None:
+    """Return one schema for objects that were written with several, the oldest first; None for no object.
+
+    It has the columns of all. Of two types the wider one counts, or the newer where neither is wider:
+    reading casts the others.
+    """
+    found: pa.Schema | None = None
+    for message in dict.fromkeys(messages):
+        schema = pa.ipc.read_schema(pa.py_buffer(message))
+        found = schema if found is None else _joined(found, schema)
+    return None if found is None else found.serialize().to_pybytes()
+
+
+def _joined(older: pa.Schema, newer: pa.Schema) -> pa.Schema:
+    own = by_name(newer)
+    kept = [
+        field.with_type(own[name].type) if name in own and not widens(own[name].type, field.type) else field
+        for name, field in by_name(older).items()
+    ]
+    return union(pa.schema(kept), newer)

@@ -35,12 +35,14 @@ class StoredObject:
     """A Parquet object as an engine process wrote or found it: key under its bucket's root.
 
     `checksum` is `<algorithm>:<hex digest>` of its bytes, empty for objects that are not ours.
+    `schema` is its own Arrow schema as an IPC message where that is not its change's.
     """
 
     key: str
     rows: int
     bytes: int
     checksum: str
+    schema: builtins.bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,51 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True)
+class UploadKey:
+    """The name that a caller gave an upload, and the digest of all that makes it this upload."""
+
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFilter:
+    """Which datasets a list holds: those of namespaces and, if given, those whose name is LIKE a pattern.
+
+    A database may take upper and lower case of the pattern for the same: whoever reads the list looks again.
+    """
+
+    namespaces: tuple[str, ...]
+    name_pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetTotals:
+    """What a dataset version holds; `rows` is None when an object's count is not known."""
+
+    objects: int
+    rows: int | None
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRange:
+    """The versions that a dataset has, and when (timezone-aware) its oldest and newest were committed."""
+
+    oldest: int
+    oldest_at: datetime
+    newest: int
+    newest_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetChange:
     """What one commit does to one dataset.
 
     `dataset_id` is where the objects were written for; it becomes the dataset's id when the
     commit creates it. `base_version` is what a replace started from (None: it did not exist).
+    With `evolves` the dataset gets the columns of `schema` that it does not have. Objects that are
+    not `managed` are never deleted. A change whose `upload_key` is recorded is not made again.
     """
 
     namespace: str
@@ -86,17 +128,27 @@ class DatasetChange:
     base_version: int | None
     schema: bytes
     objects: tuple[StoredObject, ...]
+    evolves: bool = False
+    managed: bool = True
+    upload_key: UploadKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CommittedChange:
-    """One dataset after a commit."""
+    """One dataset after a commit, and what the commit brought it.
+
+    `is_repeated` says that an earlier commit has made the change, and this one did not again.
+    """
 
     namespace: str
     name: str
     dataset_id: str
     version: int
     commit: int
+    rows: int
+    bytes: int
+    objects: int
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +164,34 @@ class ImportedDataset:
     created_at: datetime
     schema: bytes | None
     objects: tuple[ObjectRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryRule:
+    """Which versions go: those superseded `before` a moment, unless at or after the pinned commit.
+
+    `namespace` narrows it to the datasets of one namespace.
+    """
+
+    before: datetime
+    pinned_commit: int | None = None
+    namespace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredObject:
+    """An object of ours that no version uses any more; `bucket` as it was written."""
+
+    bucket: str
+    key: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredVersions:
+    """What an expiry let go; `forgotten` counts refs to objects that stay, being of others or in use."""
+
+    versions: int
+    objects: tuple[ExpiredObject, ...]
+    forgotten: int
+    upload_keys: int

@@ -1,5 +1,6 @@
 """Statements as services and handlers exchange them; schemas are encapsulated IPC messages."""
 
+import builtins
 from dataclasses import dataclass
 
 from flight_server.domain.dataset import IngestMode
@@ -7,10 +8,15 @@ from flight_server.domain.dataset import IngestMode
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A statement that may now be fetched: the schema of its rows and the handle that names it."""
+    """A statement that may now be fetched: the schema of its rows and the handle that names it.
 
-    schema: bytes
-    handle: bytes
+    `rows` and `bytes` (of stored objects) are None where they are not known before it runs.
+    """
+
+    schema: builtins.bytes
+    handle: builtins.bytes
+    rows: int | None = None
+    bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +53,22 @@ class IngestResult:
     rows: int
     bytes: int
     objects: int
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What is to be registered: keys of objects or folders under the bucket's root."""
+
+    bucket: str
+    dataset: str
+    keys: tuple[str, ...]
+    mode: IngestMode = IngestMode.CREATE_APPEND
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What is to be swept: one bucket or all, and orphans that are `older_than` some seconds."""
+
+    bucket: str | None = None
+    older_than: float = 24 * 3600
+    dry_run: bool = False

@@ -12,6 +12,7 @@ import _duckdb
 import duckdb
 import pyarrow as pa
 
+_SAMPLE = "_types_of_columns"
 _UNKNOWN = "UNKNOWN"
 _OPEN_TYPES = {_UNKNOWN, '"NULL"'}
 """How DuckDB writes the type of a parameter that nothing decides, and of a bare NULL."""
@@ -41,6 +42,16 @@ def bind(cursor: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> Bin
         values = _samples(parameters) if values is None else values
         names, types = cursor._bind(sql, with_writes=True, with_type=True, values=values)[:2]
     return Binding(_schema(cursor, names, types), parameter_schema)
+
+
+def sql_types(cursor: duckdb.DuckDBPyConnection, schema: pa.Schema) -> tuple[pa.Schema, list[str]]:
+    """Return the columns that SQL makes of a schema's, and DuckDB's names of their types."""
+    cursor.register(_SAMPLE, schema.empty_table())
+    try:
+        names, types = cursor._bind(f"FROM {_SAMPLE}")[:2]
+        return _schema(cursor, names, types), [str(kind) for kind in types]
+    finally:
+        cursor.unregister(_SAMPLE)
 
 
 def _samples(parameters: Sequence[tuple[str, Any]]) -> Any:

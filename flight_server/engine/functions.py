@@ -15,6 +15,7 @@ REFUSED_FUNCTIONS = frozenset(
         "json_execute_serialized_sql",
         "json_serialize_plan",
         "nextval",
+        "pg_sleep",
         "query",
         "query_table",
         "sleep_ms",

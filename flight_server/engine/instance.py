@@ -9,9 +9,16 @@ import duckdb
 
 from flight_server.engine import quote
 from flight_server.errors import InternalError
+from flight_server.frames.requests import is_system
 
 HIDDEN_SCHEMA = "_v"
 """Schema of the hidden relations: one for each dataset version that statements use."""
+
+
+def hidden_path(relation: str) -> tuple[str, str]:
+    """Return where a relation is found: system tables are temporary views of a statement's own cursor."""
+    return ("temp" if is_system(relation) else HIDDEN_SCHEMA, relation)
+
 
 _ALLOWED_CONFIGS = ("TimeZone",)
 

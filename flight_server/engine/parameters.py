@@ -10,6 +10,9 @@ from flight_server.objects.upload import UploadReader
 
 Values = list[Any] | dict[str, Any]
 
+_INTEGER_TYPES = {"INTEGER": 1 << 31, "BIGINT": 1 << 63}
+_PLAIN_TYPES: frozenset[object] = frozenset({bool, float, str, bytes, *_INTEGER_TYPES})
+
 
 def rows(messages: Sequence[bytes], declared: pa.Schema) -> Iterator[Values]:
     """Yield the values of each parameter row: by name where the statement names them, else by position.
@@ -19,12 +22,33 @@ def rows(messages: Sequence[bytes], declared: pa.Schema) -> Iterator[Values]:
     reader = UploadReader(iter(messages))
     order = _order(reader.schema.names, declared.names)
     for batch in reader:
-        columns = [batch.column(at).to_pylist() for at in order]
+        columns = [_values(batch.column(at)) for at in order]
         for values in zip(*columns, strict=True):
             if _is_numbered(declared.names):
                 yield list(values)
             else:
                 yield dict(zip(declared.names, values, strict=True))
+
+
+def _values(column: "pa.Array[Any]") -> list[Any]:
+    try:
+        return column.to_pylist()
+    except (ValueError, OverflowError, TypeError, LookupError) as error:
+        raise InvalidArgumentError(
+            f"a parameter of type {column.type} cannot be bound: {error}; cast it to timestamp[us] or utf8"
+        ) from error
+
+
+def shape(values: Values) -> tuple[object, ...] | None:
+    """Return what of the values decides the types that DuckDB gives them; None when that takes more."""
+    held = values.values() if isinstance(values, dict) else values
+    types = [_integer_type(value) if type(value) is int else type(value) for value in held]
+    return tuple(types) if _PLAIN_TYPES.issuperset(types) else None
+
+
+def _integer_type(value: int) -> str:
+    """Return the smallest type that DuckDB gives an integer from a program."""
+    return next((name for name, bound in _INTEGER_TYPES.items() if -bound <= value < bound), "larger")
 
 
 def _is_numbered(names: Sequence[str]) -> bool:

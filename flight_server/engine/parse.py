@@ -7,17 +7,19 @@ or can be resolved as a dataset.
 """
 
 import json
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
+from flight_server.engine import time_travel
 from flight_server.engine.functions import REFUSED_FUNCTIONS, SYSTEM_SCHEMAS, TABLE_FUNCTIONS
 from flight_server.errors import InvalidArgumentError, UnimplementedError
+from flight_server.frames.requests import TableName
 
 Node = dict[str, Any]
-QualifiedName = tuple[str, ...]
 
 _NO_LOCATION = 1 << 63
 
@@ -33,7 +35,7 @@ class TableReference:
     `scope` numbers the SELECT whose FROM clause it stands in; `node` is its place in the tree.
     """
 
-    path: QualifiedName
+    name: TableName
     alias: str
     start: int | None
     end: int
@@ -43,37 +45,55 @@ class TableReference:
 
 @dataclass(frozen=True, slots=True)
 class ColumnReference:
-    """A column written with its schema, such as `testing.people.name`."""
+    """A column written with its table, such as `people.name`; of `people.*` the path ends in `*`.
 
-    path: QualifiedName
+    `start` and `end` are byte positions, `scope` the SELECT it stands in, `node` its place in the tree.
+    """
+
+    path: tuple[str, ...]
     start: int
     end: int
+    scope: int
+    node: Node
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedStatement:
-    """A statement that the gate let through."""
+    """A statement that the gate let through.
+
+    Every SELECT is a scope with a number: `parents` leads from each to the one around it, and
+    `aliases` are the names (folded) in its FROM clause that are not those of datasets.
+    """
 
     sql: bytes
     tree: Node
     tables: tuple[TableReference, ...]
     columns: tuple[ColumnReference, ...]
+    parents: Mapping[int, int]
+    aliases: Mapping[int, frozenset[str]]
 
     @property
-    def names(self) -> tuple[QualifiedName, ...]:
+    def names(self) -> tuple[TableName, ...]:
         """The distinct dataset names, in order of appearance."""
-        return tuple(dict.fromkeys(table.path for table in self.tables))
+        return tuple(dict.fromkeys(table.name for table in self.tables))
 
 
 def parse(cursor: duckdb.DuckDBPyConnection, sql: str) -> ParsedStatement:
     """Parse one statement. Raises InvalidArgumentError or UnimplementedError."""
     tree = serialize(cursor, sql)
-    walker = _Walker()
+    walker = _Walker(cursor)
     try:
         walker.walk(tree["statements"][0])
     except RecursionError as error:
         raise InvalidArgumentError("the statement is nested too deeply") from error
-    return ParsedStatement(sql.encode(), tree, tuple(walker.tables), tuple(walker.columns))
+    return ParsedStatement(
+        sql.encode(),
+        tree,
+        tuple(walker.tables),
+        tuple(walker.columns),
+        walker.parents,
+        {scope: frozenset(names) for scope, names in walker.aliases.items()},
+    )
 
 
 def serialize(cursor: duckdb.DuckDBPyConnection, sql: str) -> Node:
@@ -138,10 +158,12 @@ def _at_position(sql: str, message: str, position: str | None) -> str:
 class _Walker:
     """Walks a tree with a stack of its own; the names of CTEs are known where they can be seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._cursor = cursor
         self.tables: list[TableReference] = []
         self.columns: list[ColumnReference] = []
-        self._scopes = 0
+        self.parents: dict[int, int] = {}
+        self.aliases: dict[int, set[str]] = defaultdict(set)
 
     def walk(self, statement: Node) -> None:
         stack: list[tuple[Any, frozenset[str], int]] = [(statement, frozenset(), 0)]
@@ -158,8 +180,8 @@ class _Walker:
         self, node: Node, known: frozenset[str], scope: int, stack: list[tuple[Any, frozenset[str], int]]
     ) -> tuple[frozenset[str], int]:
         if "cte_map" in node:
-            self._scopes += 1
-            scope = self._scopes
+            self.parents[len(self.parents) + 1] = scope
+            scope = len(self.parents)
             for name, definition in _ctes(node):
                 stack.append((definition, _visible_inside(name, definition, known), scope))
                 known |= {name.lower()}
@@ -171,26 +193,35 @@ class _Walker:
                 _VISITS[kind](self, node, known, scope)
         if isinstance(node.get("function_name"), str):
             _check_function(node)
+        if node.get("alias") and "class" not in node:
+            # Expressions have a class, what stands in FROM has none.
+            self.aliases[scope].add(str(node["alias"]).lower())
         return known, scope
 
     def table(self, node: Node, known: frozenset[str], scope: int) -> None:
         path = tuple(node["qualified_name"]["path"])
         if len(path) == 1 and path[0].lower() in known:
+            self.aliases[scope].add(path[0].lower())
             return
-        if node["at_clause"] is not None:
-            raise UnimplementedError(
-                "AT (VERSION or TIMESTAMP) is not served yet: leave it out to read the newest"
-            )
+        version, at = time_travel.moment(self._cursor, node["at_clause"])
         start = node["query_location"]
         located = start < _NO_LOCATION
         end = start + node["query_location_length"] if located else 0
-        self.tables.append(TableReference(path, node["alias"], start if located else None, end, scope, node))
+        name = TableName(path, version, at)
+        self.tables.append(TableReference(name, node["alias"], start if located else None, end, scope, node))
 
     def column(self, node: Node, known: frozenset[str], scope: int) -> None:
+        if len(node["column_names"]) > 1:
+            self._column(tuple(node["column_names"]), node, scope)
+
+    def star(self, node: Node, known: frozenset[str], scope: int) -> None:
+        if node["relation_name"]:
+            self._column((node["relation_name"], "*"), node, scope)
+
+    def _column(self, path: tuple[str, ...], node: Node, scope: int) -> None:
         start = node["query_location"]
-        if len(node["column_names"]) > 2 and start < _NO_LOCATION:
-            end = start + node["query_location_length"]
-            self.columns.append(ColumnReference(tuple(node["column_names"]), start, end))
+        end = start + node["query_location_length"]
+        self.columns.append(ColumnReference(path, start, end, scope, node))
 
     def table_function(self, node: Node, known: frozenset[str], scope: int) -> None:
         name = node["function"]["function_name"]
@@ -207,6 +238,7 @@ class _Walker:
 _VISITS = {
     "BASE_TABLE": _Walker.table,
     "COLUMN_REF": _Walker.column,
+    "STAR": _Walker.star,
     "TABLE_FUNCTION": _Walker.table_function,
     "SHOW_REF": _Walker.show,
 }

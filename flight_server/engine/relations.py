@@ -4,15 +4,19 @@ A view reads one list of objects for each schema that its objects were written w
 selected by name, cast to the version's types, and NULL where older objects do not have them.
 """
 
+import re
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 
+from flight_server.domain import partitions
+from flight_server.domain.columns import by_name
 from flight_server.engine import quote
+from flight_server.engine.binding import sql_types
 from flight_server.engine.failures import Failures
 from flight_server.engine.instance import HIDDEN_SCHEMA, Instance
 from flight_server.errors import FailedPreconditionError
@@ -21,8 +25,6 @@ from flight_server.objects.store import ObjectStore
 
 MAX_RELATIONS = 1_000
 """How many relations an instance keeps; the least recently used ones go first."""
-
-_SAMPLE = "_types_of_columns"
 
 
 Describe = Callable[[Sequence[str]], Mapping[str, Relation]]
@@ -87,27 +89,29 @@ class Relations:
 
     def _types(self, schema: pa.Schema) -> Mapping[str, str]:
         """Return DuckDB's type for each column of a schema."""
-        self._cursor.register(_SAMPLE, schema.empty_table())
-        try:
-            names, types = self._cursor._bind(f"FROM {_SAMPLE}")[:2]
-        finally:
-            self._cursor.unregister(_SAMPLE)
-        return dict(zip(names, map(str, types), strict=True))
+        _, types = sql_types(self._cursor, schema)
+        return dict(zip(schema.names, types, strict=True))
 
     def _select_group(self, schema: pa.Schema, types: Mapping[str, str], group: ObjectGroup) -> str:
-        own = {field.name.lower(): field for field in _schema(group.schema)}
+        own = by_name(_schema(group.schema))
         columns = [_column(field, types[field.name], own.get(field.name.lower())) for field in schema]
         paths = ", ".join(quote.text(self._path(bucket, key)) for bucket, key in group.objects)
+        options = _partition_options(own.values())
         # The schema's name keeps clear of the macros that stand before read_parquet for clients.
-        return f"SELECT {', '.join(columns)} FROM system.main.read_parquet([{paths}])"  # noqa: S608 - quoted
+        return f"SELECT {', '.join(columns)} FROM system.main.read_parquet([{paths}]{options})"  # noqa: S608 - quoted
 
     def _path(self, bucket: str, key: str) -> str:
         store = self._stores.get(bucket)
         if store is None:
             raise FailedPreconditionError(f"bucket {bucket} is not open in this engine process")
         if not store.exists(key):
-            raise FailedPreconditionError(f"object {key!r} is missing from bucket {bucket}")
-        return store.path(key)
+            named = "an object that was ingested" if store.is_managed(key) else f"object {key!r}"
+            raise FailedPreconditionError(f"{named} is missing from bucket {bucket}: bring it back")
+        return _GLOB_CHARACTERS.sub(r"[\g<0>]", store.path(key))
+
+
+_GLOB_CHARACTERS = re.compile(r"[*?\[]")
+"""DuckDB expands them in every path; one in brackets stands for itself."""
 
 
 def _schema(message: bytes) -> pa.Schema:
@@ -122,9 +126,31 @@ def _column(field: "pa.Field[Any]", sql_type: str, own: "pa.Field[Any] | None") 
     name = quote.identifier(field.name)
     source = "NULL" if own is None else quote.identifier(own.name)
     # Parquet has no arrays of fixed size: its reader gives lists.
-    if own is None or not own.type.equals(field.type) or pa.types.is_fixed_size_list(field.type):
+    if own is None or not own.type.equals(field.type) or _holds_arrays(field.type):
         source = f"CAST({source} AS {sql_type})"
     return source if source == name else f"{source} AS {name}"
+
+
+def _holds_arrays(kind: Any) -> bool:
+    return pa.types.is_fixed_size_list(kind) or any(
+        _holds_arrays(kind.field(at).type) for at in range(kind.num_fields)
+    )
+
+
+_PARTITION_TYPES = {pa.int64(): "BIGINT", pa.date32(): "DATE", pa.utf8(): "VARCHAR"}
+
+
+def _partition_options(own: Iterable["pa.Field[Any]"]) -> str:
+    """Return how `read_parquet` finds the columns that stand in the keys of its objects."""
+    types = [
+        f"{quote.text(field.name)}: {_PARTITION_TYPES[field.type]}"
+        for field in own
+        if partitions.marked(field)
+    ]
+    if not types:
+        # DuckDB would otherwise look for partitions by itself, and let them win over columns.
+        return ", hive_partitioning = false"
+    return f", hive_partitioning = true, hive_types = {{{', '.join(types)}}}"
 
 
 def _select_nothing(types: Mapping[str, str]) -> str:

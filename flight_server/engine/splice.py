@@ -8,32 +8,37 @@ column references go on meaning what they meant. Where DuckDB gives no position 
 import copy
 import json
 import re
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
 from flight_server.engine import quote
-from flight_server.engine.instance import HIDDEN_SCHEMA
-from flight_server.engine.parse import ParsedStatement, QualifiedName, TableReference
+from flight_server.engine.columns import Renamed, aliases, renamed
+from flight_server.engine.instance import hidden_path
+from flight_server.engine.parse import ParsedStatement, TableReference
+from flight_server.engine.time_travel import clause_span
+from flight_server.frames.requests import TableName
 
-_PART = rb"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|[^\s"'.,;()*/+-]+)"""
-_QUALIFIED_NAME = re.compile(_PART + rb"(?:\s*\.\s*" + _PART + rb")*")
+_SPACE = rb"(?:\s|/\*.*?\*/|--[^\n]*\n)*"
+_PART = rb"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|[^\s"'.,;:()*/+-]+)"""
+_QUALIFIED_NAME = re.compile(_PART + rb"(?:" + _SPACE + rb"\." + _SPACE + _PART + rb")*", re.DOTALL)
+_NAME_PART = re.compile(_SPACE + rb"\.?" + _SPACE + rb"(" + _PART + rb")", re.DOTALL)
 
 Edit = tuple[int, int, str]
 
 
 def splice(
-    cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, relations: Mapping[QualifiedName, str]
+    cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, relations: Mapping[TableName, str]
 ) -> str:
     """Return the statement with every dataset name replaced by the relation that stands for it."""
-    aliases = _aliases(parsed)
-    edits = [
-        _table_edit(parsed.sql, table, relations[table.path], aliases[id(table)]) for table in parsed.tables
-    ]
-    if any(edit is None for edit in edits):
-        return _rewritten(cursor, parsed, relations, aliases)
-    edits += _column_edits(parsed, aliases)
+    chosen = aliases(parsed)
+    columns = list(renamed(parsed, chosen))
+    edits = [_column_edit(parsed.sql, column) for column in columns]
+    for table in parsed.tables:
+        found = _table_edits(parsed.sql, table, relations[table.name], chosen[id(table)])
+        edits += found or [None]
+    if None in edits:
+        return _rewritten(cursor, parsed, relations, chosen, columns)
     sql, at, out = parsed.sql, 0, []
     for start, end, replacement in sorted(edit for edit in edits if edit is not None):
         out += [sql[at:start], replacement.encode()]
@@ -41,60 +46,71 @@ def splice(
     return b"".join([*out, sql[at:]]).decode()
 
 
-def _aliases(parsed: ParsedStatement) -> dict[int, str]:
-    """Return the alias of each table: its own, else its name, else (two of one name) all of its path."""
-    plain = {table.path: table.path[-1] for table in parsed.tables}
-    named = {(t.scope, t.path) for t in parsed.tables if not t.alias}
-    uses = Counter((scope, path[-1].lower()) for scope, path in named)
-    return {
-        id(table): table.alias
-        or (plain[table.path] if uses[table.scope, table.path[-1].lower()] == 1 else ".".join(table.path))
-        for table in parsed.tables
-    }
+def _name_end(sql: bytes, start: int, end: int, path: Sequence[str]) -> int | None:
+    """Return where a written name ends; None when the text there is something else."""
+    found = _QUALIFIED_NAME.match(sql, start, end)
+    if found is None:
+        return None
+    written = [_unquoted(part.decode()) for part in _NAME_PART.findall(found.group())]
+    return found.end() if written == [part.lower() for part in path] else None
 
 
-def _table_edit(sql: bytes, table: TableReference, relation: str, alias: str) -> Edit | None:
+def _unquoted(part: str) -> str:
+    quote_mark = part[0]
+    if quote_mark in "\"'":
+        part = part[1:-1].replace(quote_mark * 2, quote_mark)
+    return part.lower()
+
+
+def _table_edits(sql: bytes, table: TableReference, relation: str, alias: str) -> list[Edit]:
+    """Replace the name and remove the AT clause; nothing when the text does not show where they stand."""
     if table.start is None:
-        return None
-    name = _QUALIFIED_NAME.match(sql, table.start, table.end)
-    if name is None:
-        return None
-    hidden = quote.path((HIDDEN_SCHEMA, relation))
-    return table.start, name.end(), hidden if table.alias else f"{hidden} AS {quote.identifier(alias)}"
+        return []
+    name_end = _name_end(sql, table.start, table.end, table.name.path)
+    if name_end is None:
+        return []
+    hidden = quote.path(hidden_path(relation))
+    edit = table.start, name_end, hidden if table.alias else f"{hidden} AS {quote.identifier(alias)}"
+    if table.node["at_clause"] is None:
+        return [edit]
+    clause = clause_span(sql, name_end, table.end)
+    return [] if clause is None else [edit, (*clause, "")]
 
 
-def _column_edits(parsed: ParsedStatement, aliases: Mapping[int, str]) -> list[Edit]:
-    """Shorten `schema.table.column` to `alias.column`, since the schema is gone from the FROM clause."""
-    by_path = {
-        tuple(part.lower() for part in table.path): aliases[id(table)]
-        for table in parsed.tables
-        if not table.alias and len(table.path) > 1
-    }
-    edits = []
-    for column in parsed.columns:
-        for length in range(len(column.path) - 1, 1, -1):
-            alias = by_path.get(tuple(part.lower() for part in column.path[:length]))
-            if alias is not None:
-                edits.append((column.start, column.end, quote.path((alias, *column.path[length:]))))
-                break
-    return edits
+def _column_edit(sql: bytes, found: Renamed) -> Edit | None:
+    """Replace the parts of a column that name its table."""
+    column = found.column
+    end = _name_end(sql, column.start, column.end, [part for part in column.path if part != "*"])
+    if end is None:
+        return None
+    rest = [part for part in column.path[found.parts :] if part != "*"]
+    return column.start, end, quote.path((found.alias, *rest))
 
 
 def _rewritten(
     cursor: duckdb.DuckDBPyConnection,
     parsed: ParsedStatement,
-    relations: Mapping[QualifiedName, str],
-    aliases: Mapping[int, str],
+    relations: Mapping[TableName, str],
+    chosen: Mapping[int, str],
+    columns: Sequence[Renamed],
 ) -> str:
-    tree, nodes = copy.deepcopy((parsed.tree, [table.node for table in parsed.tables]))
+    tree, nodes, column_nodes = copy.deepcopy(
+        (parsed.tree, [table.node for table in parsed.tables], [found.column.node for found in columns])
+    )
     for table, node in zip(parsed.tables, nodes, strict=True):
-        relation = relations[table.path]
+        schema, relation = hidden_path(relations[table.name])
         node.update(
-            schema_name=HIDDEN_SCHEMA,
+            schema_name=schema,
             table_name=relation,
-            alias=aliases[id(table)],
+            alias=chosen[id(table)],
             catalog_name="",
-            qualified_name={"path": [HIDDEN_SCHEMA, relation]},
+            qualified_name={"path": [schema, relation]},
+            at_clause=None,
         )
+    for found, node in zip(columns, column_nodes, strict=True):
+        if "column_names" in node:
+            node["column_names"] = [found.alias, *found.column.path[found.parts :]]
+        else:
+            node["relation_name"] = found.alias
     rows = cursor.execute("SELECT json_deserialize_sql($1::JSON)", [json.dumps(tree)]).fetchall()
     return str(rows[0][0])

@@ -12,25 +12,34 @@ import pyarrow as pa
 
 from flight_server.domain.recent import RecentMap
 from flight_server.engine import parameters, quote
-from flight_server.engine.binding import Binding, bind
+from flight_server.engine.binding import Binding, bind, sql_types
 from flight_server.engine.failures import Failures
-from flight_server.engine.instance import HIDDEN_SCHEMA, Instance
-from flight_server.engine.parse import ParsedStatement, QualifiedName, parse
+from flight_server.engine.instance import Instance, hidden_path
+from flight_server.engine.parse import ParsedStatement, parse
 from flight_server.engine.relations import Describe, Relations
 from flight_server.engine.splice import splice
-from flight_server.errors import CallCancelledError, InternalError, InvalidArgumentError
+from flight_server.errors import (
+    CallCancelledError,
+    InvalidArgumentError,
+    LakehouseError,
+    UnimplementedError,
+)
 from flight_server.frames.flight_data import BatchFramer, Pieces, encapsulated_header, pieces
+from flight_server.frames.requests import TableName, is_system
 
 BATCH_ROWS = 65_536
 _CACHED_STATEMENTS = 1_000
 
-Resolve = Callable[[Sequence[QualifiedName]], Sequence[str]]
+Resolve = Callable[[Sequence[TableName]], Sequence[str]]
 """Dataset names → relation names, in the same order; raises when a name is unknown."""
+
+Rows = Callable[[str], pa.Table]
+"""System table → all of its rows."""
 
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
-def _written(path: QualifiedName) -> str:
+def _written(path: Sequence[str]) -> str:
     """Write a name as DuckDB does in the names of expressions: quoted only where it must be."""
     return ".".join(part if _PLAIN_NAME.fullmatch(part) else quote.identifier(part) for part in path)
 
@@ -69,6 +78,7 @@ class Statement:
     messages: Sequence[bytes]
     resolve: Resolve
     describe: Describe
+    rows: Rows
     running: Running = field(default_factory=Running)
 
 
@@ -77,16 +87,27 @@ class _Spliced:
     """A statement over one set of relations: its text, and what its column names must not show."""
 
     sql: str
-    names: tuple[QualifiedName, ...]
+    names: tuple[TableName, ...]
     relations: tuple[str, ...]
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The relations that are dataset versions."""
+        return tuple(relation for relation in self.relations if not is_system(relation))
+
+    @property
+    def system_tables(self) -> tuple[str, ...]:
+        """The relations that are system tables."""
+        return tuple(relation for relation in self.relations if is_system(relation))
 
     def shown(self, name: str) -> str:
         """Return a column's name with the client's dataset names in the place of hidden ones."""
-        for path, relation in zip(self.names, self.relations, strict=True):
-            hidden = f"{HIDDEN_SCHEMA}.{quote.identifier(relation)}"
-            alias = re.escape(_written((path[-1],)))
-            written = _written(path).replace("\\", r"\\")
-            name = re.sub(rf'{re.escape(hidden)}(?: AS {alias}(?![\w"]))?', written, name)
+        for table, relation in zip(self.names, self.relations, strict=True):
+            schema, _ = hidden_path(relation)
+            hidden = rf'"?{schema}"?\.{re.escape(quote.identifier(relation))}'
+            alias = re.escape(_written(table.path[-1:]))
+            written = _written(table.path).replace("\\", r"\\")
+            name = re.sub(rf'{hidden}(?: AS {alias}(?![\w"]))?', written, name)
         return name
 
 
@@ -100,24 +121,36 @@ class Statements:
         self._parsed: RecentMap[str, ParsedStatement] = RecentMap(_CACHED_STATEMENTS)
         self._spliced: RecentMap[object, _Spliced] = RecentMap(_CACHED_STATEMENTS)
         self._bound: RecentMap[str, Binding] = RecentMap(_CACHED_STATEMENTS)
+        self._bound_values: RecentMap[object, Binding] = RecentMap(_CACHED_STATEMENTS)
 
-    def plan(self, statement: Statement) -> tuple[tuple[QualifiedName, ...], Binding]:
+    def plan(self, statement: Statement) -> tuple[tuple[TableName, ...], Binding]:
         """Bind a statement without running it; return what it names, and what it returns and takes."""
         with self._failures.translated(), _open(self._instance, statement.running) as cursor:
             spliced = self._prepare(cursor, statement)
-            with self._relations.pinned(spliced.relations, statement.describe):
+            for name in spliced.system_tables:
+                schema = pa.ipc.read_schema(pa.py_buffer(statement.describe([name])[name].schema))
+                cursor.register(name, schema.empty_table())
+            with self._relations.pinned(spliced.versions, statement.describe):
                 return spliced.names, self._bind(cursor, spliced, statement)
+
+    def types(self, schema: pa.Schema) -> tuple[pa.Schema, list[str]]:
+        """Return the columns that SQL makes of a dataset's, and DuckDB's names of their types."""
+        with self._failures.translated(), _open(self._instance, Running()) as cursor:
+            return sql_types(cursor, schema)
 
     def stream(self, statement: Statement) -> Iterator[Pieces]:
         """Run a statement; yield its schema and its batches as FlightData messages in pieces."""
         with self._failures.translated(), _open(self._instance, statement.running) as cursor:
             spliced = self._prepare(cursor, statement)
-            with self._relations.pinned(spliced.relations, statement.describe):
+            for name in spliced.system_tables:
+                # Before anything streams: a cursor with an open stream takes no new tables.
+                cursor.register(name, statement.rows(name))
+            with self._relations.pinned(spliced.versions, statement.describe):
                 binding = self._bind(cursor, spliced, statement)
             yield pieces(encapsulated_header(memoryview(binding.schema.serialize())))
             framer = BatchFramer(binding.schema)
             for values in self._rows(statement, binding):
-                with self._relations.pinned(spliced.relations, statement.describe):
+                with self._relations.pinned(spliced.versions, statement.describe):
                     reader = cursor._submit(spliced.sql, values, "stream", BATCH_ROWS).arrow_reader()
                 with reader:
                     for batch in reader:
@@ -151,11 +184,19 @@ class Statements:
         if binding is None:
             binding = _shown(bind(cursor, spliced.sql), spliced)
             self._bound.put(spliced.sql, binding)
-        if statement.messages:
-            first = next(parameters.rows(statement.messages, binding.parameters), None)
-            if first is not None:
-                return _shown(bind(cursor, spliced.sql, first), spliced)
-        return binding
+        first = (
+            next(parameters.rows(statement.messages, binding.parameters), None)
+            if statement.messages
+            else None
+        )
+        if first is None:
+            return binding
+        shape = parameters.shape(first)
+        bound = self._bound_values.get((spliced.sql, shape)) if shape else None
+        if bound is None:
+            bound = _shown(bind(cursor, spliced.sql, first), spliced)
+            self._bound_values.put((spliced.sql, shape), bound)
+        return bound
 
 
 @contextmanager
@@ -170,19 +211,22 @@ def _open(instance: Instance, running: Running) -> Iterator[duckdb.DuckDBPyConne
 
 
 def _splice(
-    cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, relations: Mapping[QualifiedName, str]
+    cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, relations: Mapping[TableName, str]
 ) -> _Spliced:
     """Splice, then read the result with the same parse: it may name hidden relations and nothing else."""
     sql = splice(cursor, parsed, relations)
-    named = Counter(table.path for table in parse(cursor, sql).tables)
-    if named != Counter((HIDDEN_SCHEMA, relations[table.path]) for table in parsed.tables):
-        raise InternalError("the statement could not be brought to dataset versions")
+    try:
+        named = Counter(table.name for table in parse(cursor, sql).tables)
+    except LakehouseError:  # its text would show the rewritten statement
+        named = Counter()
+    if named != Counter(TableName(hidden_path(relations[table.name])) for table in parsed.tables):
+        raise UnimplementedError("a table is named here in a way that is not served: give it an alias")
     return _Spliced(sql, tuple(relations), tuple(relations.values()))
 
 
 def _shown(binding: Binding, spliced: _Spliced) -> Binding:
     """Give columns that DuckDB names after their expression the client's names for datasets."""
-    if not any(HIDDEN_SCHEMA in name for name in binding.schema.names):
+    if not any(relation in name for name in binding.schema.names for relation in spliced.relations):
         return binding
     names = [spliced.shown(name) for name in binding.schema.names]
     fields = [field.with_name(name) for field, name in zip(binding.schema, names, strict=True)]
@@ -193,5 +237,8 @@ def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Give a batch the announced schema: names differ for duplicate columns, types for bare NULLs."""
     if batch.schema.equals(schema):
         return batch
-    columns = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
+    columns = [
+        column if column.type.equals(field.type) else column.cast(field.type)
+        for column, field in zip(batch.columns, schema, strict=True)
+    ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)

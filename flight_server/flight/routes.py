@@ -8,12 +8,16 @@ from flight_server.domain.call import CallContext
 from flight_server.flight.wire.tickets import Answer
 
 if TYPE_CHECKING:
+    from flight_server.services.flights import FlightService
     from flight_server.services.ingest import IngestService
     from flight_server.services.metadata import MetadataService
     from flight_server.services.migration import MigrationService
     from flight_server.services.prepared import PreparedService
     from flight_server.services.query import QueryService
+    from flight_server.services.register import RegisterService
     from flight_server.services.sessions import SessionService
+    from flight_server.services.sweep import SweepService
+    from flight_server.services.tables import TableService
     from flight_server.services.transactions import TransactionService
 
 Messages: TypeAlias = AsyncIterator[bytes]
@@ -22,6 +26,7 @@ Messages: TypeAlias = AsyncIterator[bytes]
 InfoHandler: TypeAlias = Callable[[CallContext, Any], Awaitable[Answer]]
 SchemaHandler: TypeAlias = Callable[[CallContext, Any], Awaitable[bytes]]
 StreamHandler: TypeAlias = Callable[[CallContext, Any], Messages]
+FlightsHandler: TypeAlias = Callable[[CallContext, str], AsyncIterator[tuple[Sequence[str], Answer]]]
 PutHandler: TypeAlias = Callable[[CallContext, Any, Messages], Awaitable[bytes]]
 ActionHandler: TypeAlias = Callable[[CallContext, bytes], Awaitable[Sequence[bytes]]]
 
@@ -34,8 +39,12 @@ class Services:
     prepared: "PreparedService"
     ingest: "IngestService"
     transactions: "TransactionService"
+    register: "RegisterService"
+    sweep: "SweepService"
     migration: "MigrationService"
     metadata: "MetadataService"
+    tables: "TableService"
+    flights: "FlightService"
     sessions: "SessionService"
 
 
@@ -52,11 +61,12 @@ class Routes:
     """Type of the decoded command or ticket → handler, action's name → route.
 
     `infos` answer GetFlightInfo, `schemas` GetSchema, `streams` DoGet, and `puts` DoPut (they
-    return the metadata of the one PutResult).
+    return the metadata of the one PutResult). `flights` answers ListFlights: criteria → (path, answer).
     """
 
     infos: Mapping[type, InfoHandler]
     schemas: Mapping[type, SchemaHandler]
     streams: Mapping[type, StreamHandler]
     puts: Mapping[type, PutHandler]
+    flights: FlightsHandler
     actions: Mapping[str, ActionRoute]

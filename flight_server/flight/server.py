@@ -64,10 +64,11 @@ class FlightServer:
             "GetSchema": calls.unary("GetSchema", service.get_schema),
             "DoGet": calls.streaming("DoGet", service.do_get),
             "DoAction": calls.streaming("DoAction", service.do_action),
+            "ListFlights": calls.streaming("ListFlights", service.list_flights),
             "ListActions": calls.streaming("ListActions", service.list_actions),
             "DoPut": calls.exchanging("DoPut", service.do_put),
         }
-        self._health = cast(Any, health).aio.HealthServicer()  # the stubs lack its asyncio half
+        self._health = cast("Any", health).aio.HealthServicer()  # the stubs lack its asyncio half
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> int:
@@ -226,6 +227,17 @@ class _Service:
         record.command = name
         for result in await route.handler(call, body):
             yield messages.encode("Result", body=result)
+
+    async def list_flights(self, call: CallContext, _: AccessRecord, request: bytes) -> Messages:
+        expression = messages.parse("Criteria", request).expression
+        try:
+            criteria: str = expression.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidArgumentError(
+                "the criteria must be UTF-8 text: a LIKE pattern on 'bucket.dataset', such as 'testing.%'"
+            ) from error
+        async for path, answer in self._routes.flights(call, criteria):
+            yield tickets.encode_info(tickets.encode_path(path), answer)
 
     async def list_actions(self, _: CallContext, __: AccessRecord, ___: bytes) -> Messages:
         for action_type in self._action_types:

@@ -1,5 +1,6 @@
 """Writes the batches of one upload to Parquet objects, with bounded memory."""
 
+import contextlib
 from typing import Any, cast
 
 import pyarrow as pa
@@ -53,6 +54,9 @@ class DatasetWriter:
 
     def discard(self) -> None:
         """Remove everything that was written."""
+        if self._parquet is not None:
+            with contextlib.suppress(Exception):  # whatever it says, what it wrote goes
+                self._parquet.close()
         if self._target is not None:
             self._target.discard()
         for stored in self._stored:

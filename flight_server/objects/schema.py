@@ -11,8 +11,6 @@ from flight_server.errors import InvalidArgumentError, SchemaMismatchError
 
 MAX_COLUMNS = 10_000
 MAX_NESTING = 64
-MAX_DECODED_BYTES = 256 * 1024 * 1024
-"""Largest batch accepted, in bytes after decoding."""
 
 
 def _refuse(what: str) -> Callable[[Kind], Kind]:
@@ -80,9 +78,16 @@ def storable_schema(schema: pa.Schema) -> pa.Schema:
     """Return the schema that an upload is stored with.
 
     Raises InvalidArgumentError for a schema without columns, with more than 10,000, with names
-    that are empty or equal but for their case, nested deeper than 64, or of a type that Parquet
-    and DuckDB do not share.
+    that are empty, not UTF-8, or equal but for their case, nested deeper than 64, or of a type
+    that Parquet and DuckDB do not share.
     """
+    try:
+        return _storable_schema(schema)
+    except UnicodeDecodeError as error:
+        raise InvalidArgumentError("the name of a column or of a field in one is not UTF-8") from error
+
+
+def _storable_schema(schema: pa.Schema) -> pa.Schema:
     if not 0 < len(schema) <= MAX_COLUMNS:
         raise InvalidArgumentError(f"a dataset has 1 to {MAX_COLUMNS} columns, not {len(schema)}")
     seen: dict[str, str] = {}

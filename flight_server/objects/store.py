@@ -3,14 +3,17 @@
 import errno
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.fs
 
+from flight_server.domain import faults
 from flight_server.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -20,6 +23,15 @@ from flight_server.errors import (
 
 OBJECTS_FOLDER = "_objects"
 """Everything that the server writes into a bucket lies under this folder of its root."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """An object as a listing shows it; `age` is the seconds since it was written."""
+
+    key: str
+    bytes: int
+    age: float
 
 
 class ObjectStore:
@@ -39,6 +51,10 @@ class ObjectStore:
     def new_key(self, dataset_id: str) -> str:
         """Return a key that nobody has used."""
         return f"{OBJECTS_FOLDER}/{dataset_id}/{uuid.uuid4()}.parquet"
+
+    def is_managed(self, key: str) -> bool:
+        """Tell whether a key is one that the server gave."""
+        return key.startswith(f"{OBJECTS_FOLDER}/")
 
     def path(self, key: str) -> str:
         """Return the storage path of a key.
@@ -63,6 +79,29 @@ class ObjectStore:
             raise NotFoundError(f"bucket {self.bucket} has no object {key!r}") from error
         except OSError as error:
             raise FailedPreconditionError(f"object {key!r} of bucket {self.bucket} cannot be read") from error
+
+    def list(self, key: str) -> Iterator["ListedObject"]:
+        """Yield the object of a key, or all objects below it when it is a folder, folder by folder.
+
+        What a symbolic link leads to outside of the root is passed over.
+        """
+        with storage_errors(self.bucket):
+            waiting = [self._files.get_file_info(self.path(key))]
+        now = time.time()
+        while waiting:
+            info = waiting.pop()
+            if info.type == pyarrow.fs.FileType.NotFound or not self._is_inside(info.path):
+                continue
+            if info.type == pyarrow.fs.FileType.File:
+                own = str(PurePosixPath(info.path).relative_to(self._root))
+                yield ListedObject(own, info.size, now - (info.mtime_ns or 0) / 1e9)
+                continue
+            with storage_errors(self.bucket):
+                found = self._files.get_file_info(pyarrow.fs.FileSelector(info.path))
+            waiting += sorted(found, key=lambda item: item.path, reverse=True)
+
+    def _is_inside(self, path: str) -> bool:
+        return not self._is_local or Path(path).resolve().is_relative_to(Path(self._root).resolve())
 
     def create(self, key: str) -> "ObjectWriter":
         """Open a new object for writing; nothing of it counts before it is closed."""
@@ -130,6 +169,7 @@ class ObjectWriter:
     def write(self, data: bytes | memoryview) -> int:
         """Write and hash bytes."""
         with storage_errors(self._store.bucket):
+            faults.reach(faults.FULL_DISK)
             self._stream.write(data)
         self._digest.update(data)
         self.bytes += len(data)
@@ -143,9 +183,11 @@ class ObjectWriter:
         if self.closed:
             return
         self.closed = True
+        faults.reach("object-written")
         with storage_errors(self._store.bucket):
             self._stream.close()
             self._store.make_durable(self.key)
+        faults.reach("object-closed")
 
     def discard(self) -> None:
         """Close the object and remove it."""

@@ -1,7 +1,8 @@
 """Handles and tickets: signed values that carry what a statement needs, so that no state is kept.
 
-A handle is a version byte, the size of its JSON fields, the fields, the bound parameter messages,
-and a signature over all of it. Parameters too large to travel in a handle are held in memory.
+A handle is a version byte, then parts with their sizes before them (an envelope, the statement's
+fields, the bound parameter messages), then a signature over all of it. What is too large to travel
+in a handle is held in memory.
 """
 
 import hmac
@@ -36,7 +37,7 @@ class Opened:
 
 
 class Handles:
-    """Seals and opens handles; `_held` keeps large parameters, the oldest go when the budget is spent."""
+    """Seals and opens handles; `_held` keeps what is large, the oldest go when the budget is spent."""
 
     def __init__(self, secret_keys: Sequence[bytes], held_bytes: int) -> None:
         derived = [hmac.digest(key, _PURPOSE, "sha256") for key in secret_keys]
@@ -50,20 +51,17 @@ class Handles:
         self, kind: str, call: CallContext, fields: Mapping[str, Any], messages: Sequence[bytes] = ()
     ) -> bytes:
         """Return a handle of a kind that only its caller's principal can open."""
-        sealed = {
-            **fields,
+        envelope: dict[str, Any] = {
             "kind": kind,
             "principal": call.identity.name,
             "expires": time.time() + _LIFETIME_SECONDS,
         }
-        if sum(map(len, messages)) > _CARRIED_BYTES:
-            sealed["held"] = self._hold(tuple(messages))
-            messages = ()
-        header = json.dumps(sealed, separators=(",", ":")).encode()
-        parts = [_VERSION, _SIZE.pack(len(header)), header]
-        for message in messages:
-            parts += [_SIZE.pack(len(message)), message]
-        return self._signer.sign(b"".join(parts))
+        body = (_json(fields), *messages)
+        if sum(map(len, body)) > _CARRIED_BYTES:
+            envelope["held"] = self._hold(body)
+            body = ()
+        sized = [_SIZE.pack(len(part)) + part for part in (_json(envelope), *body)]
+        return self._signer.sign(b"".join([_VERSION, *sized]))
 
     def open(self, kind: str, call: CallContext, handle: bytes) -> Opened:
         """Return what a handle carries.
@@ -75,21 +73,25 @@ class Handles:
             data = self._signer.unsign(handle)
         except BadSignature as error:
             raise NotFoundError(_UNKNOWN) from error
-        fields, messages = _split(data)
-        is_foreign = fields["kind"] != kind or fields["principal"] != call.identity.name
-        if is_foreign or fields["expires"] < time.time():
+        envelope, body = _split(data)
+        is_foreign = envelope["kind"] != kind or envelope["principal"] != call.identity.name
+        if is_foreign or envelope["expires"] < time.time():
             raise NotFoundError(_UNKNOWN)
-        if "held" in fields:
-            held = self._held.get(fields["held"])
+        if "held" in envelope:
+            held = self._held.get(envelope["held"])
             if held is None:
-                raise FailedPreconditionError("the bound parameters are no longer held here; bind them again")
-            messages = held
-        return Opened(fields, messages)
+                raise FailedPreconditionError(
+                    "a long statement or its large parameters are no longer held here; prepare it again"
+                )
+            body = held
+        return Opened(json.loads(body[0]), body[1:])
 
     def _hold(self, messages: tuple[bytes, ...]) -> str:
         size = sum(map(len, messages))
         if size > self._budget:
-            raise ResourceExhaustedError(f"the parameters take {size} bytes, at most {self._budget} are held")
+            raise ResourceExhaustedError(
+                f"statement and parameters take {size} bytes, at most {self._budget} are held"
+            )
         while self._held_bytes + size > self._budget:
             _, dropped = self._held.popitem(last=False)
             self._held_bytes -= sum(map(len, dropped))
@@ -100,6 +102,10 @@ class Handles:
 
 
 _UNKNOWN = "unknown statement handle or ticket: it is not of this server, not yours, or has expired"
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def _split(data: bytes) -> tuple[dict[str, Any], tuple[bytes, ...]]:

@@ -1,13 +1,25 @@
 """Ingest: an upload becomes objects of one dataset, recorded by one commit."""
 
+import json
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from hashlib import sha256
 
-from flight_server.dispatch.dispatcher import Dispatcher, Upload
+from flight_server.catalog import idempotency
+from flight_server.dispatch.dispatcher import Dispatcher, Upload, UploadRequest
+from flight_server.domain import faults
 from flight_server.domain.bucket import Bucket
 from flight_server.domain.call import CallContext
-from flight_server.domain.dataset import Dataset, DatasetChange, IngestMode, display_name
+from flight_server.domain.dataset import (
+    CommittedChange,
+    Dataset,
+    DatasetChange,
+    IngestMode,
+    UploadKey,
+    display_name,
+    fold_name,
+)
 from flight_server.domain.statement import IngestResult, IngestTarget
 from flight_server.errors import (
     AlreadyExistsError,
@@ -18,6 +30,7 @@ from flight_server.errors import (
     PermissionDeniedError,
 )
 from flight_server.services.commits import Committer
+from flight_server.services.reservations import Reservations
 from flight_server.services.resolution import Names, Snapshot, check_dataset_name
 from flight_server.services.transactions import Transaction, TransactionService
 
@@ -39,43 +52,96 @@ class _Upload:
         return self.existing.schema or b""
 
 
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """What ingest works with."""
+
+    dispatcher: Dispatcher
+    names: Names
+    committer: Committer
+    transactions: TransactionService
+    reservations: Reservations
+
+
 class IngestService:
     """Takes uploads."""
 
-    def __init__(
-        self, dispatcher: Dispatcher, names: Names, committer: Committer, transactions: TransactionService
-    ) -> None:
-        self._dispatcher = dispatcher
-        self._names = names
-        self._committer = committer
-        self._transactions = transactions
+    def __init__(self, options: IngestOptions) -> None:
+        self._dispatcher = options.dispatcher
+        self._names = options.names
+        self._catalog = options.names.catalog
+        self._committer = options.committer
+        self._transactions = options.transactions
+        self._reservations = options.reservations
 
     async def append(
         self, call: CallContext, target: IngestTarget, messages: AsyncIterator[bytes]
     ) -> IngestResult:
         """Store an upload's FlightData messages, commit once (or stage it in its transaction), and report.
 
-        Nothing of an upload that fails or is cut off remains.
+        Nothing of an upload that fails, is cut off or has other than the expected rows remains. One
+        whose idempotency key is known is compared with what was sent then, and answered alike.
         """
-        planned = self._plan(call, target)
+        known = self._known(call, target)
+        if known is None:
+            try:
+                return await self._store(call, self._plan(call, target), messages)
+            except AlreadyExistsError:
+                # Perhaps made by the same upload, which was sent twice at the same time.
+                known = self._known(call, target)
+                if known is None or call.upload.idempotency_key is None:
+                    raise
+        return await self._repeat(call, target, known, messages)
+
+    async def _store(
+        self, call: CallContext, planned: _Upload, messages: AsyncIterator[bytes]
+    ) -> IngestResult:
         dataset_id = planned.existing.id if planned.existing else str(uuid.uuid4())
-        async with self._dispatcher.upload(
-            planned.bucket.name, dataset_id, planned.dataset_schema, messages
-        ) as upload:
-            # A killed client's stream looks complete at first: only now is its end known to be one.
-            if call.is_cancelled():
-                raise CallCancelledError("the client went away before its upload was complete")
-            change = _change(planned, dataset_id, upload)
-            version, commit = await self._record(call, planned, change)
-        return IngestResult(
-            dataset=target.dataset,
+        terms = call.upload
+        request = UploadRequest(
             bucket=planned.bucket.name,
-            version=version,
-            commit=commit,
-            rows=sum(stored.rows for stored in change.objects),
-            bytes=sum(stored.bytes for stored in change.objects),
-            objects=len(change.objects),
+            dataset_id=dataset_id,
+            schema=planned.dataset_schema,
+            evolves=terms.evolves,
+            is_digested=terms.idempotency_key is not None,
         )
+        with self._reservations.hold(dataset_id):
+            async with self._dispatcher.upload(request, messages) as upload:
+                faults.reach("ingest-objects-stored")
+                # A killed client's stream looks complete at first: only now is its end known to be one.
+                if call.is_cancelled():
+                    raise CallCancelledError("the client went away before its upload was complete")
+                _check_rows(call, sum(stored.rows for stored in upload.objects))
+                result = await self._record(call, planned, _change(call, planned, dataset_id, upload), upload)
+        faults.reach("ingest-committed")
+        return result
+
+    def _known(self, call: CallContext, target: IngestTarget) -> tuple[str, IngestResult] | None:
+        """Return digest and result of what was sent under the call's idempotency key before."""
+        key = call.upload.idempotency_key
+        if key is None:
+            return None
+        transaction = self._transaction(call, target)
+        staged = _staged(transaction, key) if transaction is not None else None
+        if staged is not None:
+            return staged
+        found = self._catalog.find_upload(call.identity.name, key)
+        return None if found is None else (found[0], _result(target.dataset, found[1]))
+
+    async def _repeat(
+        self,
+        call: CallContext,
+        target: IngestTarget,
+        known: tuple[str, IngestResult],
+        messages: AsyncIterator[bytes],
+    ) -> IngestResult:
+        digest, result = known
+        bucket = self._bucket(call, target.schema)
+        upload_key = _upload_key(call, bucket.name, target, await self._dispatcher.digest(messages))
+        if upload_key is not None:
+            idempotency.check(upload_key, digest)
+        _check_rows(call, result.rows)
+        return result
 
     def _plan(self, call: CallContext, target: IngestTarget) -> _Upload:
         check_dataset_name(target.dataset)
@@ -115,20 +181,44 @@ class IngestService:
         return Snapshot(self._transactions.snapshot(transaction), tuple(transaction.changes))
 
     async def _record(
-        self, call: CallContext, planned: _Upload, change: DatasetChange
-    ) -> tuple[int | None, int | None]:
-        """Commit the change, or stage it; return the dataset's version and the commit."""
+        self, call: CallContext, planned: _Upload, change: DatasetChange, upload: Upload
+    ) -> IngestResult:
+        """Commit the change, or stage it."""
         if planned.transaction is not None:
+            known = _staged(planned.transaction, change.upload_key.key) if change.upload_key else None
+            if known is not None and change.upload_key is not None:
+                idempotency.check(change.upload_key, known[0])
+                upload.refuse()
+                return known[1]
             self._transactions.stage(call, planned.transaction, change)
-            return None, None
+            return _staged_result(change)
         name = display_name(change.namespace, change.name)
         summary = f"{change.mode} {name}: {sum(stored.rows for stored in change.objects)} rows"
         (committed,) = await self._committer.commit([change], call.identity.name, summary)
-        return committed.version, committed.commit
+        if committed.is_repeated:
+            upload.refuse()
+        return _result(planned.target.dataset, committed)
 
 
-def _change(planned: _Upload, dataset_id: str, upload: Upload) -> DatasetChange:
-    existing = planned.existing
+def _check_rows(call: CallContext, rows: int) -> None:
+    expected = call.upload.expected_rows
+    if expected not in (None, rows):
+        raise InvalidArgumentError(
+            f"the upload has {rows} rows and x-lakehouse-expected-rows says {expected}: nothing was stored; "
+            "it ended too early, or the header is wrong"
+        )
+
+
+def _upload_key(call: CallContext, bucket: str, target: IngestTarget, content: str) -> UploadKey | None:
+    """Return the caller's key with the digest of everything that makes the upload what it is."""
+    if call.upload.idempotency_key is None:
+        return None
+    parts = [bucket, fold_name(target.dataset), target.mode, call.upload.evolves, content]
+    return UploadKey(call.upload.idempotency_key, sha256(json.dumps(parts).encode()).hexdigest())
+
+
+def _change(call: CallContext, planned: _Upload, dataset_id: str, upload: Upload) -> DatasetChange:
+    existing, terms = planned.existing, call.upload
     return DatasetChange(
         namespace=planned.bucket.name,
         name=existing.name if existing else planned.target.dataset,
@@ -136,6 +226,40 @@ def _change(planned: _Upload, dataset_id: str, upload: Upload) -> DatasetChange:
         mode=planned.target.mode,
         dataset_id=dataset_id,
         base_version=existing.version if existing else None,
-        schema=planned.dataset_schema or upload.schema,
+        schema=upload.schema if terms.evolves else planned.dataset_schema or upload.schema,
         objects=upload.objects,
+        evolves=terms.evolves,
+        upload_key=_upload_key(call, planned.bucket.name, planned.target, upload.digest),
+    )
+
+
+def _staged(transaction: Transaction, key: str) -> tuple[str, IngestResult] | None:
+    """Return digest and result of the upload that a transaction has staged under a key."""
+    for change in transaction.changes:
+        if change.upload_key is not None and change.upload_key.key == key:
+            return change.upload_key.digest, _staged_result(change)
+    return None
+
+
+def _staged_result(change: DatasetChange) -> IngestResult:
+    return IngestResult(
+        dataset=change.name,
+        bucket=change.bucket,
+        version=None,
+        commit=None,
+        rows=sum(stored.rows for stored in change.objects),
+        bytes=sum(stored.bytes for stored in change.objects),
+        objects=len(change.objects),
+    )
+
+
+def _result(dataset: str, committed: CommittedChange) -> IngestResult:
+    return IngestResult(
+        dataset=dataset,
+        bucket=committed.namespace,
+        version=committed.version,
+        commit=committed.commit,
+        rows=committed.rows,
+        bytes=committed.bytes,
+        objects=committed.objects,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from flight_server.catalog.legacy import LegacyDataset, LegacyObject, read_manifest
 from flight_server.catalog.store import Catalog
 from flight_server.dispatch.dispatcher import Dispatcher, InspectedObject
+from flight_server.domain import columns
 from flight_server.domain.bucket import PRIMARY, BucketRegistry
 from flight_server.domain.dataset import ImportedDataset, ObjectRef
 from flight_server.errors import NotFoundError
@@ -69,7 +70,7 @@ class LegacyImport:
         self, legacy: LegacyDataset, footers: dict[Place, InspectedObject | None]
     ) -> ImportedDataset:
         refs = [self._ref(item, footers) for item in legacy.objects]
-        schema = next((ref.schema for ref in reversed(refs) if ref.schema is not None), None)
+        schema = columns.unified(ref.schema for ref in refs if ref.schema is not None)
         places = [place for item in legacy.objects if (place := self._locate(item)) is not None]
         namespace = places[0][0] if places else PRIMARY
         return ImportedDataset(legacy.id, namespace, legacy.name, legacy.created_at, schema, tuple(refs))

@@ -2,19 +2,18 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from flight_server.dispatch.dispatcher import Dispatcher, PlannedStatement, StatementRequest
 from flight_server.domain.call import CallContext
+from flight_server.domain.dataset import DatasetTotals
 from flight_server.domain.recent import RecentMap
 from flight_server.domain.statement import Plan
 from flight_server.errors import InvalidArgumentError
+from flight_server.frames.requests import TableName
 from flight_server.services.handles import Handles, Opened
 from flight_server.services.resolution import Names, Snapshot, StatementResolution
 from flight_server.services.transactions import TransactionService
-
-if TYPE_CHECKING:
-    from flight_server.frames.requests import QualifiedName
 
 _KIND = "statement"
 _REMEMBERED_STATEMENTS = 1_000
@@ -49,7 +48,7 @@ class QueryService:
         self._transactions = transactions
         self._handles = handles
         self._limits = limits
-        self._names_by_sql: RecentMap[str, tuple[QualifiedName, ...]] = RecentMap(_REMEMBERED_STATEMENTS)
+        self._names_by_sql: RecentMap[str, tuple[TableName, ...]] = RecentMap(_REMEMBERED_STATEMENTS)
         self._planned: RecentMap[object, PlannedStatement] = RecentMap(_REMEMBERED_STATEMENTS)
 
     async def plan(
@@ -58,19 +57,39 @@ class QueryService:
         """Bind a statement at the newest commit, or at its transaction's, and return its ticket."""
         snapshot = self._snapshot(call, transaction_id)
         planned = await self.bind(call, sql, snapshot, parameters)
-        fields = {
-            "sql": sql,
-            "commit": snapshot.commit,
-            "path": self._names.search_path(call),
-            "transaction": transaction_id.hex() if transaction_id and snapshot.changes else None,
+        transaction = transaction_id.hex() if transaction_id and snapshot.changes else None
+        fields = self._fields(call, sql, snapshot.commit) | {
+            "transaction": transaction,
             "staged": len(snapshot.changes),
         }
         return Plan(planned.schema, self._handles.seal(_KIND, call, fields, parameters))
 
     async def plan_dataset(self, call: CallContext, path: Sequence[str]) -> Plan:
         """Plan reading all of one dataset, named by `[dataset]` or `[bucket, dataset]`."""
-        quoted = ".".join('"' + part.replace('"', '""') + '"' for part in path)
-        return await self.plan(call, f"FROM {quoted}", None)
+        snapshot = self._snapshot(call, None)
+        planned = await self.bind(call, _whole(path), snapshot, ())
+        resolution = StatementResolution(self._names, call.identity, self._names.search_path(call), snapshot)
+        return self.seal_dataset(
+            call, path, snapshot.commit, planned.schema, resolution.totals(TableName(tuple(path)))
+        )
+
+    def seal_dataset(
+        self,
+        call: CallContext,
+        path: Sequence[str],
+        commit: int,
+        schema: bytes,
+        totals: DatasetTotals | None,
+    ) -> Plan:
+        """Return the plan of reading all of a dataset at a commit, whose schema is known."""
+        handle = self._handles.seal(_KIND, call, self._fields(call, _whole(path), commit))
+        held = (totals.rows, totals.bytes) if totals else (None, None)
+        return Plan(schema, handle, *held)
+
+    def _fields(self, call: CallContext, sql: str, commit: int) -> dict[str, Any]:
+        """Return what a ticket carries of a statement outside a transaction."""
+        path = self._names.search_path(call)
+        return {"sql": sql, "commit": commit, "path": path, "transaction": None, "staged": 0}
 
     async def update(self, call: CallContext, sql: str, transaction_id: bytes | None) -> int:
         """Run a statement that returns a count of rows."""
@@ -115,7 +134,7 @@ class QueryService:
         commit, transaction_id = opened.fields["commit"], opened.fields["transaction"]
         if transaction_id is None:
             return Snapshot(commit)
-        transaction = self._transactions.get(call, bytes.fromhex(transaction_id))
+        transaction = self._transactions.get_read(call, bytes.fromhex(transaction_id))
         return Snapshot(commit, tuple(transaction.changes[: opened.fields["staged"]]))
 
     def _request(
@@ -136,3 +155,7 @@ class QueryService:
             raise InvalidArgumentError(
                 f"the statement is {size} bytes long, at most {self._limits.statement_bytes} are read"
             )
+
+
+def _whole(path: Sequence[str]) -> str:
+    return "FROM " + ".".join('"' + part.replace('"', '""') + '"' for part in path)

@@ -16,21 +16,28 @@ from dataclasses import dataclass, field
 from flight_server.dispatch.dispatcher import Dispatcher
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import DatasetChange
+from flight_server.domain.recent import RecentMap
 from flight_server.errors import AlreadyExistsError, ConflictError, NotFoundError
 from flight_server.services.commits import Committer
+from flight_server.services.connections import sockets_of
 from flight_server.services.sessions import Session, SessionService
 
 _ID_BYTES = 16
+_REMEMBERED = 1_000
 
 
 @dataclass(slots=True)
 class Transaction:
-    """One open transaction; used from the event loop only."""
+    """One open transaction; used from the event loop only.
+
+    `sockets` tell the connection that began it, for sessions that are found by their address.
+    """
 
     id: bytes
     principal: str
     session_id: str
     snapshot: int | None = None
+    sockets: frozenset[str] = frozenset()
     changes: list[DatasetChange] = field(default_factory=list)
 
 
@@ -42,6 +49,7 @@ class TransactionService:
         self._sessions = sessions
         self._dispatcher = dispatcher
         self._open: dict[bytes, Transaction] = {}
+        self._committed: RecentMap[bytes, Transaction] = RecentMap(_REMEMBERED)
         self._discarding: set[asyncio.Task[None]] = set()
         sessions.on_close(self._abandon)
 
@@ -49,6 +57,7 @@ class TransactionService:
         """Begin a transaction in the call's session and return its id."""
         session = self._sessions.get(call.session_id)
         transaction = Transaction(secrets.token_bytes(_ID_BYTES), call.identity.name, session.id)
+        transaction.sockets = sockets_of(session.key or "")
         self._open[transaction.id] = transaction
         session.transaction_id = transaction.id
         return transaction.id
@@ -62,23 +71,52 @@ class TransactionService:
             )
         return transaction
 
+    def get_read(self, call: CallContext, transaction_id: bytes) -> Transaction:
+        """Return a transaction that a statement began to read in: open, or with its commit asked for.
+
+        Raises NotFoundError when it was rolled back, or committed long ago.
+        """
+        committed = self._committed.get(transaction_id)
+        if committed is not None and committed.principal == call.identity.name:
+            return committed
+        return self.get(call, transaction_id)
+
     def successor(self, call: CallContext, transaction_id: bytes) -> bytes | None:
-        """Return the id itself while its transaction is open, else that of the session's open one, if any."""
+        """Return the id itself while its transaction is open, else that of the session's open one."""
         if transaction_id in self._open:
             return transaction_id
         following = self.of_session(call)
         return following.id if following else None
 
     def of_session(self, call: CallContext) -> Transaction | None:
-        """Return the open transaction of the call's session, which ingests without an id join."""
-        transaction_id = self._sessions.get(call.session_id).transaction_id
-        return self._open.get(transaction_id) if transaction_id is not None else None
+        """Return the open transaction of the call's session, which ingests without an id join.
+
+        One that another connection began, from the address that this one has now, is rolled back.
+        """
+        session = self._sessions.get(call.session_id)
+        transaction = self._open.get(session.transaction_id) if session.transaction_id is not None else None
+        if transaction is not None and transaction.sockets:
+            sockets = sockets_of(session.key or "")
+            if sockets and sockets.isdisjoint(transaction.sockets):
+                self._abandon(session)
+                session.transaction_id = transaction = None
+        return transaction
 
     def snapshot(self, transaction: Transaction) -> int:
         """Return the commit that the transaction reads at, taking it at the first statement."""
         if transaction.snapshot is None:
             transaction.snapshot = self._committer.newest()
         return transaction.snapshot
+
+    @property
+    def oldest_snapshot(self) -> int | None:
+        """The oldest commit that an open transaction reads at."""
+        return min((o.snapshot for o in self._open.values() if o.snapshot is not None), default=None)
+
+    def staged_keys(self) -> set[str]:
+        """Return the keys of all objects that open transactions will commit."""
+        staged = [change for open_ in self._open.values() for change in open_.changes]
+        return {stored.key for change in staged for stored in change.objects}
 
     def stage(self, call: CallContext, transaction: Transaction, change: DatasetChange) -> None:
         """Add a change to a transaction. Raises NotFoundError when it ended meanwhile."""
@@ -95,12 +133,18 @@ class TransactionService:
 
     async def _commit(self, transaction: Transaction) -> None:
         names = ", ".join(dict.fromkeys(change.name for change in transaction.changes))
+        self._committed.put(transaction.id, transaction)
         try:
-            await self._committer.commit(transaction.changes, transaction.principal, f"transaction: {names}")
+            made = await self._committer.commit(
+                transaction.changes, transaction.principal, f"transaction: {names}"
+            )
         except (AlreadyExistsError, ConflictError, NotFoundError):
             # Any other error leaves open whether the commit was made: then sweep decides.
             await self._discard(transaction.changes)
             raise
+        # What an idempotency key shows to be committed already is not committed again.
+        pairs = zip(transaction.changes, made, strict=True)
+        await self._discard([change for change, done in pairs if done.is_repeated])
 
     async def _discard(self, changes: Sequence[DatasetChange]) -> None:
         for change in changes:

@@ -163,6 +163,26 @@ def test_of_two_datasets_of_one_name_the_newest_is_read(tmp_path: Path, run: Run
         assert (set(duplicate["ids"]), duplicate["kept"]) == ({"ds-0", "ds-1"}, "ds-1")
 
 
+def test_objects_of_several_schemas_are_one_dataset_with_the_columns_of_all(tmp_path: Path, run: Run) -> None:
+    tables = [
+        pa.table({"i": pa.array([1], pa.int32()), "old": ["x"]}),
+        pa.table({"i": pa.array([2**40], pa.int64()), "New": [1.5]}),
+        pa.table({"I": pa.array([3], pa.int16())}),
+    ]
+    root = tmp_path / "data/primary"
+    objects = [write_object(root, f"legacy/{at}.parquet", 0) for at in range(3)]
+    for entry, table in zip(objects, tables, strict=True):
+        pq.write_table(table, root / entry["key"])
+    assert run("catalog", "import", write_manifest(tmp_path, ("drifted", objects))).returncode == 0
+    with (
+        serve(data_dir=tmp_path / "data") as server,
+        dbapi.connect(server.uri, autocommit=True) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("SELECT i, old, new FROM drifted ORDER BY i")
+        assert cursor.fetchall() == [(1, "x", None), (3, None, None), (2**40, None, 1.5)]
+
+
 def test_missing_objects_are_listed_and_nothing_is_imported(tmp_path: Path, run: Run) -> None:
     good = write_object(tmp_path / "data" / "primary", "good.parquet", 0)
     manifest = write_manifest(tmp_path, ("t", [good, {**good, "key": "gone.parquet"}]))

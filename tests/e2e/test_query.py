@@ -74,6 +74,24 @@ def test_tables_of_different_buckets_join_as_plain_sql(ask: RunQuery, tables: st
             'FROM testing.animals, "primary".animals ORDER BY p LIMIT 1',
             [{"t": "unicorn", "p": "cat"}],
         ),
+        (
+            "SELECT animals.species FROM testing.animals WHERE NOT EXISTS "
+            '(FROM "primary".animals WHERE "primary".animals.species = testing.animals.species)',
+            [{"species": "unicorn"}],
+        ),
+        (
+            'SELECT (SELECT sum(testing.animals.legs + "primary".animals.legs)::int '
+            "FROM testing.animals) AS s FROM \"primary\".animals WHERE animals.species = 'cat'",
+            [{"s": 8}],
+        ),
+        (
+            'SELECT animals.* FROM testing.animals WHERE 4 = (SELECT max(legs) FROM "primary".animals)',
+            [{"species": "unicorn", "legs": 4}],
+        ),
+        ("SELECT lakehouse.testing.animals.legs FROM testing.animals", [{"legs": 4}]),
+        ("SELECT legs FROM testing /* and */ . -- on\n animals", [{"legs": 4}]),
+        ("SELECT p.species FROM p: testing.animals", [{"species": "unicorn"}]),
+        ("SELECT NULL AS n, NULL AS n, MAP {} AS m", [{"n": None, "n_1": None, "m": []}]),
         ("WITH animals AS (SELECT 1 AS x) SELECT * FROM animals", [{"x": 1}]),
         (
             "WITH animals AS (FROM animals WHERE species = 'cat') SELECT species FROM animals",
@@ -150,6 +168,7 @@ def test_errors_have_a_status_and_teach(zoo: Server, sql: str, status: str, mess
         ("SELECT species FROM animals WHERE species = $name", ["dog"], ("dog",)),
         ("SELECT ? AS n", [None], (None,)),
         ("SELECT length(?) AS n", ["x" * 200_000], (200_000,)),
+        ("SELECT length(?) AS n /*" + "x" * 200_000 + "*/", ["abc"], (3,)),
     ],
 )
 def test_parameters_are_bound(zoo: Server, sql: str, values: Any, row: tuple[Any, ...]) -> None:

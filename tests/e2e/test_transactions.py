@@ -65,6 +65,42 @@ def test_a_transaction_reads_its_own_ingests_and_rollback_leaves_nothing(
     assert set(server.data_dir.rglob("*.parquet")) == before
 
 
+def test_a_statement_begun_in_a_transaction_can_be_read_after_its_commit(
+    server: Server, unique_name: str
+) -> None:
+    with dbapi.connect(server.uri) as connection, connection.cursor() as cursor:
+        cursor.adbc_ingest(unique_name, ROW, mode="create")
+        cursor.execute(f"SELECT x FROM {unique_name}")
+        connection.commit()
+        assert cursor.fetchall() == [(1,)]
+
+
+def test_after_a_staged_replace_its_schema_counts(server: Server, pair: tuple[str, str]) -> None:
+    first, _ = pair
+    with dbapi.connect(server.uri) as connection, connection.cursor() as cursor:
+        cursor.adbc_ingest(first, pa.table({"s": ["a"]}), mode="replace")
+        with pytest.raises(dbapi.ProgrammingError, match="does not fit"):
+            cursor.adbc_ingest(first, ROW, mode="append")
+        cursor.adbc_ingest(first, pa.table({"s": ["b"]}), mode="append")
+        connection.commit()
+        cursor.execute(f"SELECT s FROM {first} ORDER BY s")
+        assert cursor.fetchall() == [("a",), ("b",)]
+
+
+def test_a_replace_without_rows_shows_no_other_transactions_columns(
+    server: Server, pair: tuple[str, str]
+) -> None:
+    first, _ = pair
+    for column in ("a", "b"):
+        with dbapi.connect(server.uri) as connection, connection.cursor() as cursor:
+            empty = pa.record_batch({column: pa.array([], pa.int64())})
+            reader = pa.RecordBatchReader.from_batches(empty.schema, [empty])
+            cursor.adbc_ingest(first, reader, mode="replace")
+            cursor.execute(f"FROM {first}")
+            assert cursor.fetch_arrow_table().schema.names == [column]
+            connection.rollback()
+
+
 def test_commit_makes_all_ingests_visible_at_once(
     server: Server, connect: Callable[..., dbapi.Connection], unique_name: str
 ) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -32,6 +33,7 @@ from flight_server.errors import (
     UnavailableError,
 )
 
+A, B = (pa.schema([("x", kind)]).serialize().to_pybytes() for kind in (pa.int64(), pa.utf8()))
 CREATE, APPEND, REPLACE = IngestMode.CREATE, IngestMode.APPEND, IngestMode.REPLACE
 CREATE_APPEND = IngestMode.CREATE_APPEND
 
@@ -52,7 +54,7 @@ def change(
     mode: IngestMode,
     *keys: str,
     name: str = "people",
-    schema: bytes = b"a",
+    schema: bytes = A,
     base: int | None = None,
 ) -> DatasetChange:
     objects = tuple(StoredObject(key, 10, 100, "sha256:00") for key in keys)
@@ -69,11 +71,11 @@ def keys(catalog: Catalog, commit: int, name: str = "people") -> list[str] | Non
 
 
 def imported(id: str, year: int, *objects: ObjectRef, name: str = "people") -> ImportedDataset:
-    return ImportedDataset(id, "testing", name, datetime(year, 1, 1, tzinfo=UTC), b"a", objects)
+    return ImportedDataset(id, "testing", name, datetime(year, 1, 1, tzinfo=UTC), A, objects)
 
 
 def ref(key: str, bucket: str = "data") -> ObjectRef:
-    return ObjectRef(bucket, key, rows=5, bytes=50, schema=b"a", managed=False)
+    return ObjectRef(bucket, key, rows=5, bytes=50, schema=A, managed=False)
 
 
 def test_a_new_catalog_is_empty(catalog: Catalog) -> None:
@@ -86,13 +88,13 @@ def test_a_new_catalog_is_empty(catalog: Catalog) -> None:
 def test_every_commit_stays_readable(catalog: Catalog) -> None:
     first = commit(catalog, change(CREATE, "1"))
     second = commit(catalog, change(APPEND, "2", "3"))
-    third = commit(catalog, change(REPLACE, "4", base=2, schema=b"b"))
+    third = commit(catalog, change(REPLACE, "4", base=2, schema=B))
     assert [keys(catalog, at) for at in (0, first, second, third)] == [None, ["1"], ["1", "2", "3"], ["4"]]
     old, new = (catalog.find_dataset(["testing"], "people", at) for at in (second, catalog.newest_commit()))
     assert old is not None
     assert new is not None
-    assert (old.version, old.commit, old.schema) == (2, second, b"a")
-    assert (new.version, new.commit, new.schema) == (3, third, b"b")
+    assert (old.version, old.commit, old.schema) == (2, second, A)
+    assert (new.version, new.commit, new.schema) == (3, third, B)
     assert catalog.list_datasets(third) == [new]
     assert catalog.list_names(0) == []
     assert catalog.list_names(first) == [("testing", "people")]
@@ -101,7 +103,7 @@ def test_every_commit_stays_readable(catalog: Catalog) -> None:
 def test_refs_stand_as_they_were_written(catalog: Catalog) -> None:
     commit(catalog, change(CREATE, "_objects/1.parquet"))
     found = catalog.list_objects("id of people", 1)
-    assert found == [ObjectRef("testing", "_objects/1.parquet", 10, 100, b"a", managed=True)]
+    assert found == [ObjectRef("testing", "_objects/1.parquet", 10, 100, A, managed=True)]
 
 
 def test_names_compare_without_case_and_the_first_namespace_wins(catalog: Catalog) -> None:
@@ -130,8 +132,8 @@ def test_a_dataset_keeps_its_id_and_may_have_no_objects(catalog: Catalog) -> Non
     [
         (change(CREATE), AlreadyExistsError, "already exists"),
         (change(APPEND, name="x"), NotFoundError, r"dataset testing\.x does not exist; create it first"),
-        (change(APPEND, schema=b"b"), ConflictError, r"testing\.people has another schema.*version 2"),
-        (change(CREATE_APPEND, schema=b"b"), ConflictError, "another schema"),
+        (change(APPEND, schema=B), ConflictError, r"testing\.people has another schema.*version 2"),
+        (change(CREATE_APPEND, schema=B), ConflictError, "another schema"),
         (
             change(REPLACE, base=1),
             ConflictError,
@@ -169,7 +171,7 @@ def test_changes_to_one_dataset_in_a_commit_are_one_version(catalog: Catalog) ->
 
 
 OPERATIONS = st.tuples(
-    st.sampled_from(IngestMode), st.sampled_from("ab"), st.sampled_from([b"1", b"2"]), st.integers(0, 3)
+    st.sampled_from(IngestMode), st.sampled_from("ab"), st.sampled_from([A, B]), st.integers(0, 3)
 )
 
 
@@ -294,7 +296,7 @@ def test_the_file_is_private_and_keeps_its_keys(catalog: Catalog, url: str) -> N
 @pytest.mark.parametrize(
     ("statements", "text"),
     [
-        ("UPDATE catalog_meta SET value = '2'", "schema version 2, this server reads version 1"),
+        ("UPDATE catalog_meta SET value = '99'", "schema version 99, this server reads version 2"),
         ("DELETE FROM catalog_meta", "schema version unknown"),
         ("DROP TABLE catalog_meta", "other tables and is not a catalog"),
     ],

@@ -29,7 +29,7 @@ def cursor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPy
 
 def spliced(cursor: duckdb.DuckDBPyConnection, sql: str) -> str:
     parsed = parse(cursor, sql)
-    return splice(cursor, parsed, {name: RELATIONS[name[-1].lower()] for name in parsed.names})
+    return splice(cursor, parsed, {name: RELATIONS[name.path[-1].lower()] for name in parsed.names})
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_names_are_replaced_where_they_stand(
 def test_names_are_found_wherever_a_table_may_stand(
     cursor: duckdb.DuckDBPyConnection, sql: str, names: list[tuple[str, ...]]
 ) -> None:
-    assert sorted(parse(cursor, sql).names) == sorted(names)
+    assert sorted(name.path for name in parse(cursor, sql).names) == sorted(names)
 
 
 @pytest.mark.parametrize(

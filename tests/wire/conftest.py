@@ -12,11 +12,13 @@ import pytest
 from flight_server.app import build_routes
 from flight_server.domain.bucket import Bucket, BucketRegistry
 from flight_server.domain.call import CallContext
+from flight_server.domain.pattern import like
 from flight_server.domain.statement import IngestResult, IngestTarget, Plan, PreparedStatement
 from flight_server.errors import BY_NAME, InvalidArgumentError, NotFoundError
 from flight_server.flight.routes import Services
 from flight_server.flight.server import FlightServer, ServerOptions
 from flight_server.frames.flight_data import BatchFramer, parse, schema_message
+from flight_server.services.flights import Flight
 from flight_server.services.metadata import MetadataService
 from flight_server.services.sessions import SessionService
 
@@ -135,6 +137,22 @@ class MemoryTransactions:
             raise NotFoundError("no such transaction")
 
 
+class MemoryFlights:
+    async def flights(self, call: CallContext, criteria: str) -> AsyncIterator[Flight]:
+        like(criteria)
+        for flight in list[Flight]():
+            yield flight
+
+
+class MemoryTables:
+    """Answers every metadata command with no rows."""
+
+    async def _nothing(self, *_: object) -> AsyncIterator[bytes]:
+        yield schema_message(SCHEMA)
+
+    catalogs = db_schemas = tables = table_types = _nothing
+
+
 class MemoryMigration:
     async def migrate(self, call: CallContext, dry_run: bool) -> dict[str, object]:
         return {"total": 0, "dry_run": dry_run}
@@ -174,6 +192,10 @@ def _build_server(options: ServerOptions) -> tuple[FlightServer, WireServer]:
         transactions=MemoryTransactions(),
         migration=MemoryMigration(),
         metadata=MetadataService(),
+        sweep=None,
+        register=None,
+        tables=MemoryTables(),
+        flights=MemoryFlights(),
         sessions=sessions,
     )
     server = FlightServer(build_routes(services), sessions, REGISTRY, options)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flight_server.domain.call import CallContext
 from flight_server.errors import InvalidArgumentError
-from flight_server.flight.wire.actions import decode_json, encode_json
+from flight_server.flight.wire.actions import check_keys, decode_json, encode_json
 
 if TYPE_CHECKING:
     from flight_server.services.migration import MigrationService
@@ -21,9 +21,8 @@ class MigrateHandlers:
     async def migrate(self, call: CallContext, body: bytes) -> Sequence[bytes]:
         """Migrate, or with `dry_run` only report."""
         options = decode_json(body)
-        dry_run = options.pop("dry_run", False)
-        if options:
-            raise InvalidArgumentError(f"migrate takes only 'dry_run', got also {sorted(options)[0][:100]!r}")
+        check_keys("migrate", options, ("dry_run",))
+        dry_run = options.get("dry_run", False)
         if not isinstance(dry_run, bool):
             raise InvalidArgumentError("'dry_run' must be true or false")
         return (encode_json(await self.migration.migrate(call, dry_run)),)

@@ -5,6 +5,7 @@ ours carry JSON.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flight_server.errors import InvalidArgumentError
@@ -44,3 +45,10 @@ def decode_json(body: bytes) -> dict[str, Any]:
 def encode_json(value: object) -> bytes:
     """Return a value as JSON in UTF-8."""
     return json.dumps(value, ensure_ascii=False).encode()
+
+
+def check_keys(action: str, options: Mapping[str, object], known: Sequence[str]) -> None:
+    """Refuse a body with keys that an action does not take. Raises InvalidArgumentError."""
+    unknown = sorted(options.keys() - set(known))
+    if unknown:
+        raise InvalidArgumentError(f"{action} takes only {', '.join(known)}, got also {unknown[0][:100]!r}")

@@ -65,6 +65,35 @@ class GetSqlInfo:
     codes: frozenset[int]
 
 
+@dataclass(frozen=True, slots=True)
+class GetCatalogs:
+    """List the catalogs."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetDbSchemas:
+    """List schemas; None does not filter."""
+
+    catalog: str | None
+    db_schema_filter_pattern: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GetTables:
+    """List tables; None, and no table types, do not filter."""
+
+    catalog: str | None
+    db_schema_filter_pattern: str | None
+    table_name_filter_pattern: str | None
+    table_types: tuple[str, ...]
+    include_schema: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GetTableTypes:
+    """List the types that tables have."""
+
+
 Command: TypeAlias = (
     DatasetPath
     | StatementQuery
@@ -73,9 +102,15 @@ Command: TypeAlias = (
     | PreparedStatementUpdate
     | StatementIngest
     | GetSqlInfo
+    | GetCatalogs
+    | GetDbSchemas
+    | GetTables
+    | GetTableTypes
 )
 
-_PATH, _CMD = 1, 2
+Metadata: TypeAlias = GetCatalogs | GetDbSchemas | GetTables | GetTableTypes
+
+PATH, _CMD = 1, 2
 
 
 def _ingest(message: Any) -> StatementIngest:
@@ -91,6 +126,21 @@ def _ingest(message: Any) -> StatementIngest:
     )
 
 
+def _present(message: Any, field: str) -> Any:
+    """Return an optional field, None when it is absent; a filter that is empty is not absent."""
+    return getattr(message, field) if message.HasField(field) else None
+
+
+def _tables(message: Any) -> GetTables:
+    return GetTables(
+        catalog=_present(message, "catalog"),
+        db_schema_filter_pattern=_present(message, "db_schema_filter_pattern"),
+        table_name_filter_pattern=_present(message, "table_name_filter_pattern"),
+        table_types=tuple(message.table_types),
+        include_schema=message.include_schema,
+    )
+
+
 _DECODERS: Mapping[str, Callable[[Any], Command]] = {
     "CommandStatementQuery": lambda m: StatementQuery(m.query, m.transaction_id or None),
     "CommandStatementUpdate": lambda m: StatementUpdate(m.query, m.transaction_id or None),
@@ -98,6 +148,12 @@ _DECODERS: Mapping[str, Callable[[Any], Command]] = {
     "CommandPreparedStatementUpdate": lambda m: PreparedStatementUpdate(m.prepared_statement_handle),
     "CommandStatementIngest": _ingest,
     "CommandGetSqlInfo": lambda m: GetSqlInfo(frozenset(m.info)),
+    "CommandGetCatalogs": lambda _: GetCatalogs(),
+    "CommandGetDbSchemas": lambda m: GetDbSchemas(
+        _present(m, "catalog"), _present(m, "db_schema_filter_pattern")
+    ),
+    "CommandGetTables": _tables,
+    "CommandGetTableTypes": lambda _: GetTableTypes(),
 }
 
 
@@ -121,6 +177,6 @@ def decode(descriptor: bytes) -> Command:
     message = messages.parse("FlightDescriptor", descriptor)
     if message.type == _CMD:
         return decode_message(*messages.unpack(message.cmd))
-    if message.type == _PATH:
+    if message.type == PATH:
         return DatasetPath(tuple(message.path))
     raise InvalidArgumentError("the flight descriptor has neither a path nor a command")

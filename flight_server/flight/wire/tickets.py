@@ -4,7 +4,9 @@ A ticket is a serialized Any: `TicketStatementQuery` for rows of a statement, th
 for metadata.
 """
 
-from dataclasses import dataclass
+import builtins
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
 from flight_server.flight.wire import commands, messages
@@ -14,10 +16,15 @@ _UNKNOWN = -1
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What can be fetched: the schema (encapsulated IPC message) and the ticket."""
+    """What can be fetched: the schema (encapsulated IPC message) and the ticket.
 
-    schema: bytes
-    ticket: bytes
+    `rows` and `bytes` are None where they are not known.
+    """
+
+    schema: builtins.bytes
+    ticket: builtins.bytes
+    rows: int | None = None
+    bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +37,20 @@ class StatementTicket:
 Ticket: TypeAlias = StatementTicket | commands.Command
 
 
+def encode_path(path: Sequence[str]) -> bytes:
+    """Return a serialized FlightDescriptor by path."""
+    return messages.encode("FlightDescriptor", type=commands.PATH, path=list(path))
+
+
 def encode_statement(handle: bytes) -> bytes:
     """Return the ticket that fetches the rows of a statement."""
     return messages.pack("TicketStatementQuery", statement_handle=handle)
+
+
+def encode_metadata(command: commands.Metadata) -> bytes:
+    """Return the ticket that fetches the rows of a metadata command: the command itself."""
+    present = {name: value for name, value in asdict(command).items() if value is not None}
+    return messages.pack(f"Command{type(command).__name__}", **present)
 
 
 def encode_sql_info(codes: frozenset[int]) -> bytes:
@@ -62,6 +80,6 @@ def encode_info(descriptor: bytes, answer: Answer) -> bytes:
         schema=answer.schema,
         flight_descriptor=descriptor,
         endpoint=[endpoint],
-        total_records=_UNKNOWN,
-        total_bytes=_UNKNOWN,
+        total_records=_UNKNOWN if answer.rows is None else answer.rows,
+        total_bytes=_UNKNOWN if answer.bytes is None else answer.bytes,
     )

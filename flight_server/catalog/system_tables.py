@@ -1,0 +1,75 @@
+"""Rows of the system tables, page by page: live, and unfiltered but for what SQL can filter best."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, func, select
+
+from flight_server.catalog.tables import commits, dataset_versions, datasets, namespaces, object_refs
+
+Rows = Sequence[Row[Any]]
+
+
+def _after(statement: Select[Any], column: Any, after: int | None, limit: int) -> Select[Any]:
+    if after is not None:
+        statement = statement.where(column > after)
+    return statement.order_by(column).limit(limit)
+
+
+def dataset_rows(connection: Connection, after: int | None, limit: int) -> Rows:
+    """Return (arrival, namespace, bucket, name, id, version, commit, created_at, changed_at, shadowed_by)."""
+    newest = (
+        select(dataset_versions.c.dataset, func.max(dataset_versions.c.version).label("version"))
+        .group_by(dataset_versions.c.dataset)
+        .subquery()
+    )
+    statement = (
+        select(
+            datasets.c.arrival,
+            datasets.c.namespace,
+            namespaces.c.bucket,
+            *datasets.c["name", "id"],
+            *dataset_versions.c["version", "commit"],
+            datasets.c.created_at,
+            commits.c.at,
+            datasets.c.shadowed_by,
+        )
+        .join(namespaces, namespaces.c.name == datasets.c.namespace)
+        .join(newest, newest.c.dataset == datasets.c.id)
+        .join(
+            dataset_versions,
+            and_(dataset_versions.c.dataset == datasets.c.id, dataset_versions.c.version == newest.c.version),
+        )
+        .join(commits, commits.c.id == dataset_versions.c.commit)
+    )
+    return connection.execute(_after(statement, datasets.c.arrival, after, limit)).all()
+
+
+def object_rows(connection: Connection, after: int | None, limit: int) -> Rows:
+    """Return every ref in the order of its id, which comes first, with its dataset's namespace and name."""
+    refs = object_refs.c
+    statement = select(
+        refs.id,
+        refs.dataset,
+        *datasets.c["namespace", "name"],
+        *refs["bucket", "key", "rows", "bytes", "checksum", "added_version", "removed_version", "managed"],
+    ).join(datasets, datasets.c.id == refs.dataset)
+    return connection.execute(_after(statement, refs.id, after, limit)).all()
+
+
+def commit_rows(connection: Connection, after: int | None, limit: int) -> Rows:
+    """Return (id, at, principal, summary) of commits, the oldest first."""
+    return connection.execute(_after(select(commits), commits.c.id, after, limit)).all()
+
+
+def commit_namespaces(connection: Connection, first: int, last: int) -> dict[int, set[str]]:
+    """Return the namespaces of the datasets that the commits of a range changed."""
+    found: dict[int, set[str]] = {}
+    rows = connection.execute(
+        select(dataset_versions.c.commit, datasets.c.namespace)
+        .join(datasets, datasets.c.id == dataset_versions.c.dataset)
+        .where(dataset_versions.c.commit.between(first, last))
+    )
+    for commit, namespace in rows:
+        found.setdefault(commit, set()).add(namespace)
+    return found

@@ -1,0 +1,56 @@
+"""Named places in the order of a commit where tests make the process die or its disk fail.
+
+The environment variable `FLIGHT_SERVER_FAULT` arms one: `<place>` or `<place>:<n>` for the n-th time
+that it is reached. Without it a place costs one comparison.
+"""
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+
+VARIABLE = "FLIGHT_SERVER_FAULT"
+
+PLACES = (
+    "ingest-objects-stored",
+    "ingest-committed",
+    "commit-ready",
+    "import-ready",
+    "migrate-ready",
+    "sweep-buried",
+    "sweep-deleted",
+    "object-written",
+    "object-closed",
+)
+"""Places where the process is killed."""
+
+FULL_DISK = "disk-full"
+"""The place where writing an object fails because there is no space left, from the n-th time on."""
+
+_place, _, _count = os.environ.get(VARIABLE, "").partition(":")
+_first = int(_count or 1)
+_reached = 0
+
+
+def reach(place: str) -> None:
+    """Die, or raise OSError, if this place is armed."""
+    if place == _place:
+        _reach_armed()
+
+
+def _reach_armed() -> None:
+    global _reached
+    _reached += 1
+    if _reached >= _first:
+        _ACTIONS.get(_place, _die)()
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _fail() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+_ACTIONS: dict[str, Callable[[], None]] = {FULL_DISK: _fail}

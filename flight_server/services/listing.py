@@ -1,0 +1,77 @@
+"""Lists datasets as one caller sees them: of the buckets it may read, with what its transaction staged."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from dataclasses import replace
+from heapq import merge
+from itertools import islice
+
+from flight_server.domain.call import CallContext
+from flight_server.domain.dataset import Dataset, DatasetFilter, fold_name
+from flight_server.services.resolution import Names, Snapshot, schema_after, staged_changes
+from flight_server.services.transactions import TransactionService
+
+PAGE_DATASETS = 500
+"""Datasets a page: read, described and sent at once."""
+
+
+def _place(dataset: Dataset) -> tuple[str, str]:
+    return dataset.namespace, dataset.name
+
+
+class DatasetListing:
+    """Pages through datasets in the order of namespace and name."""
+
+    def __init__(self, names: Names, transactions: TransactionService) -> None:
+        self._names = names
+        self._transactions = transactions
+
+    def snapshot(self, call: CallContext) -> Snapshot:
+        """Return what a listing shows: the newest commit, or the open transaction of the call's session."""
+        transaction = self._transactions.of_session(call)
+        if transaction is None:
+            return Snapshot(self._names.catalog.newest_commit())
+        return Snapshot(self._transactions.snapshot(transaction), tuple(transaction.changes))
+
+    def namespaces(self, call: CallContext) -> list[str]:
+        """Return the namespaces that the caller may read, in order."""
+        return sorted(bucket.name for bucket in self._names.visible(call.identity))
+
+    async def pages(
+        self, snapshot: Snapshot, wanted: DatasetFilter, is_wanted: Callable[[Dataset], bool]
+    ) -> AsyncIterator[list[Dataset]]:
+        """Yield the datasets wanted, `PAGE_DATASETS` at a time; the catalog is read in a thread.
+
+        `is_wanted` decides; what `wanted` says of them already need not be read.
+        """
+        found = filter(is_wanted, self._datasets(snapshot, wanted))
+        while page := await asyncio.to_thread(lambda: list(islice(found, PAGE_DATASETS))):
+            yield page
+
+    def _datasets(self, snapshot: Snapshot, wanted: DatasetFilter) -> Iterator[Dataset]:
+        staged = self._staged(snapshot, wanted.namespaces)
+        stored = (
+            dataset
+            for dataset in self._stored(snapshot.commit, wanted)
+            if (dataset.namespace, fold_name(dataset.name)) not in staged
+        )
+        return merge(stored, sorted(staged.values(), key=_place), key=_place)
+
+    def _stored(self, commit: int, wanted: DatasetFilter) -> Iterator[Dataset]:
+        after: tuple[str, str] | None = None
+        while page := self._names.catalog.list_datasets(commit, wanted, after, PAGE_DATASETS):
+            yield from page
+            after = _place(page[-1])
+
+    def _staged(self, snapshot: Snapshot, namespaces: Collection[str]) -> dict[tuple[str, str], Dataset]:
+        """Return the datasets that the transaction has changed, as it left them."""
+        found: dict[tuple[str, str], Dataset] = {}
+        for change in snapshot.changes:
+            if change.namespace in namespaces:
+                dataset = self._names.find((change.namespace,), change.name, snapshot)
+                if dataset is not None:
+                    schema = dataset.schema
+                    for staged in staged_changes(dataset, snapshot):
+                        schema = schema_after(schema, staged)
+                    found[change.namespace, fold_name(change.name)] = replace(dataset, schema=schema)
+        return found

@@ -1,0 +1,68 @@
+"""The schema that SQL gives a dataset, known without asking for each: types are asked for once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.domain.recent import RecentMap
+
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class SqlSchema:
+    """A schema as queries return it, and DuckDB's name of each column's type."""
+
+    schema: pa.Schema
+    type_names: tuple[str, ...]
+
+    @property
+    def message(self) -> bytes:
+        """The schema as an encapsulated IPC message."""
+        return self.schema.serialize().to_pybytes()
+
+
+class SqlSchemas:
+    """Maps schemas as they are stored to those of SQL; remembers types, and whole schemas by their bytes."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._types: RecentMap[Any, tuple[Any, str]] = RecentMap(_REMEMBERED)
+        self._known: RecentMap[bytes, SqlSchema] = RecentMap(_REMEMBERED)
+
+    async def get(self, stored: Iterable[bytes | None]) -> dict[bytes | None, SqlSchema]:
+        """Return SQL's schema of each stored one (encapsulated IPC messages); None has no columns.
+
+        All types that are new are asked of an engine process in one question.
+        """
+        found: dict[bytes | None, SqlSchema] = {None: SqlSchema(pa.schema([]), ())}
+        unseen: dict[bytes, pa.Schema] = {}
+        for message in stored:
+            known = self._known.get(message) if message is not None else None
+            if known is not None:
+                found[message] = known
+            elif message is not None and message not in unseen:
+                unseen[message] = pa.ipc.read_schema(pa.py_buffer(message))
+        types = await self._sql_types(kind for schema in unseen.values() for kind in schema.types)
+        for message, schema in unseen.items():
+            pairs = [types[kind] for kind in schema.types]
+            fields = [pa.field(name, kind) for name, (kind, _) in zip(schema.names, pairs, strict=True)]
+            found[message] = SqlSchema(pa.schema(fields), tuple(written for _, written in pairs))
+            self._known.put(message, found[message])
+        return found
+
+    async def _sql_types(self, kinds: Iterable[Any]) -> dict[Any, tuple[Any, str]]:
+        known = {kind: self._types.get(kind) for kind in kinds}
+        unseen = [kind for kind, pair in known.items() if pair is None]
+        found = {kind: pair for kind, pair in known.items() if pair is not None}
+        if unseen:
+            asked = pa.schema([pa.field(str(at), kind) for at, kind in enumerate(unseen)])
+            message, names = await self._dispatcher.types(asked.serialize().to_pybytes())
+            answered = pa.ipc.read_schema(pa.py_buffer(message)).types
+            for kind, sql_type, name in zip(unseen, answered, names, strict=True):
+                found[kind] = (sql_type, name)
+                self._types.put(kind, (sql_type, name))
+        return found

@@ -1,0 +1,127 @@
+"""Sweep: removes versions that are past their retention, and objects that belong to no version."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from flight_server.catalog.store import Catalog
+from flight_server.dispatch.dispatcher import Dispatcher, ListedObject
+from flight_server.domain import faults
+from flight_server.domain.bucket import Bucket, BucketRegistry
+from flight_server.domain.dataset import ExpiredObject, ExpiryRule
+from flight_server.domain.identity import Identity
+from flight_server.domain.statement import Sweep
+from flight_server.errors import PermissionDeniedError
+from flight_server.services.commits import Committer
+
+_OBJECTS_FOLDER = "_objects"
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """What this process works on and the catalog does not know of yet; each is asked when needed.
+
+    `oldest_snapshot` is a commit that somebody reads at; `staged` are keys of objects that will be
+    committed; `writing` are datasets with the seconds for which objects have been written for them.
+    """
+
+    oldest_snapshot: Callable[[], int | None] = lambda: None
+    staged: Callable[[], set[str]] = lambda: set()
+    writing: Callable[[], dict[str, float]] = dict
+
+
+@dataclass(slots=True)
+class _Count:
+    """Objects of one kind that were removed, with their bytes."""
+
+    objects: int = 0
+    bytes: int = 0
+
+    def add(self, size: int) -> None:
+        self.objects += 1
+        self.bytes += size
+
+    def report(self) -> dict[str, int]:
+        return {"objects": self.objects, "bytes": self.bytes}
+
+
+@dataclass(frozen=True, slots=True)
+class SweepService:
+    """Sweeps buckets; `retention` is in seconds."""
+
+    catalog: Catalog
+    registry: BucketRegistry
+    dispatcher: Dispatcher
+    committer: Committer
+    retention: float
+    in_use: InUse = field(default_factory=InUse)
+
+    async def sweep(self, identity: Identity, asked: Sweep) -> dict[str, object]:
+        """Sweep the bucket that is named, or all, and report. Running it again finds nothing more.
+
+        Raises PermissionDeniedError without admin on every bucket that is swept.
+        """
+        buckets = [self.registry.resolve(asked.bucket)] if asked.bucket is not None else [*self.registry]
+        if not all(identity.may("admin", bucket.name) for bucket in buckets):
+            raise PermissionDeniedError("sweep removes objects: it needs admin on every bucket it sweeps")
+        writable = [bucket for bucket in buckets if not bucket.read_only]
+        versions = await self._expire(asked, buckets, {bucket.name for bucket in self.registry})
+        orphans = _Count()
+        for bucket in writable:
+            await self._sweep_bucket(bucket, asked, orphans)
+        return {**versions, "orphans": orphans.report(), "dry_run": asked.dry_run}
+
+    async def _expire(self, asked: Sweep, buckets: Sequence[Bucket], known: set[str]) -> dict[str, object]:
+        rule = ExpiryRule(
+            before=datetime.now(UTC) - timedelta(seconds=self.retention),
+            pinned_commit=self.in_use.oldest_snapshot(),
+            namespace=buckets[0].name if asked.bucket is not None else None,
+        )
+        expired = await self.committer.run(lambda: self.catalog.expire(rule, dry_run=asked.dry_run))
+        count = _Count()
+        kept = expired.forgotten
+        doomed: dict[str, list[ExpiredObject]] = {}
+        for item in expired.objects:
+            bucket = self.registry.canonical(item.bucket)
+            if bucket not in known or self.registry.resolve(bucket).read_only:
+                kept += 1
+                continue
+            doomed.setdefault(bucket, []).append(item)
+            count.add(item.bytes)
+        if not asked.dry_run:
+            faults.reach("sweep-buried")
+            for bucket, objects in doomed.items():
+                await self.dispatcher.delete(bucket, [item.key for item in objects])
+            faults.reach("sweep-deleted")
+        return {
+            "versions": expired.versions,
+            "expired": count.report(),
+            "forgotten": kept,
+            "idempotency_keys": expired.upload_keys,
+        }
+
+    async def _sweep_bucket(self, bucket: Bucket, asked: Sweep, count: _Count) -> None:
+        async for page in self.dispatcher.list(bucket.name, _OBJECTS_FOLDER):
+            old = {item.key: item for item in self._unused(page, asked.older_than)}
+            if not old:
+                continue
+            dead = await self.committer.run(
+                lambda keys=[*old]: self.catalog.bury(keys, dry_run=asked.dry_run)  # type: ignore[misc]
+            )
+            for key in dead:
+                count.add(old[key].bytes)
+            if dead and not asked.dry_run:
+                faults.reach("sweep-buried")
+                await self.dispatcher.delete(bucket.name, dead)
+                faults.reach("sweep-deleted")
+
+    def _unused(self, page: Sequence[ListedObject], older_than: float) -> list[ListedObject]:
+        staged, writing = self.in_use.staged(), self.in_use.writing()
+        return [
+            item
+            for item in page
+            if item.age >= older_than
+            and item.key not in staged
+            # An object of a running upload is younger than the upload.
+            and item.age > writing.get(item.key.split("/")[1], 0.0)
+        ]

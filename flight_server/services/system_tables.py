@@ -1,0 +1,180 @@
+"""System tables: what the catalog and the configuration hold, as far as the caller may read it.
+
+They show the present, whatever commit the statement around them reads at, and come page by page, so
+that a table of any size takes the gateway no more memory than one page.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+
+from flight_server.catalog.store import Catalog
+from flight_server.domain.bucket import BucketRegistry
+from flight_server.domain.dataset import DatasetTotals
+from flight_server.domain.identity import Identity
+from flight_server.frames.requests import SystemPage
+
+SYSTEM_SCHEMA = "sys"
+"""The schema of the system tables; no bucket may have its name."""
+
+_PAGE_ROWS = 10_000
+_MOMENT = pa.timestamp("us", "UTC")
+_NOTHING = DatasetTotals(0, 0, 0)
+
+_Rows: TypeAlias = Iterable[Sequence[object]]
+_Read: TypeAlias = Callable[["SystemTables", Identity, int | None], tuple[_Rows, int | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class SystemTable:
+    """The columns of a system table, and what reads a page of its rows."""
+
+    schema: pa.Schema
+    read: _Read
+
+
+class SystemTables:
+    """Reads system tables; may be used from any thread."""
+
+    def __init__(self, catalog: Catalog, registry: BucketRegistry) -> None:
+        self._catalog = catalog
+        self._registry = registry
+
+    def page(self, identity: Identity, name: str, after: int | None) -> SystemPage:
+        """Return a page of the table `sys.<name>` as an Arrow IPC stream.
+
+        `after` is None for the first page, then what the page before said was `following`.
+        """
+        table = SYSTEM_TABLES[name]
+        rows, following = table.read(self, identity, after)
+        columns = list(zip(*rows, strict=True)) or [()] * len(table.schema)
+        arrays = [pa.array(column, kind) for column, kind in zip(columns, table.schema.types, strict=True)]
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=table.schema))
+        return SystemPage(sink.getvalue().to_pybytes(), following)
+
+    def _may_read(self, identity: Identity, written: str) -> bool:
+        return identity.may("read", self._registry.canonical(written) or written)
+
+    def _next(self, table: str, after: int | None) -> tuple[Sequence[Any], int | None]:
+        rows = self._catalog.system_rows(table, after, _PAGE_ROWS)
+        return rows, rows[-1][0] if len(rows) == _PAGE_ROWS else None
+
+    def buckets(self, identity: Identity, _after: int | None) -> tuple[_Rows, None]:
+        """Read `sys.buckets`."""
+        readable = [bucket for bucket in self._registry if identity.may("read", bucket.name)]
+        rows = [
+            (
+                bucket.name,
+                list(bucket.aliases),
+                bucket.read_only,
+                bucket.is_profile,
+                not bucket.read_only and identity.may("write", bucket.name),
+            )
+            for bucket in readable
+        ]
+        return rows, None
+
+    def datasets(self, identity: Identity, after: int | None) -> tuple[_Rows, int | None]:
+        """Read `sys.datasets`, in the order in which the datasets arrived."""
+        found, following = self._next("datasets", after)
+        shown = [row for row in found if self._may_read(identity, row.bucket)]
+        totals = self._catalog.totals(self._catalog.newest_commit(), [row.id for row in shown])
+        rows = []
+        for _, *columns, shadowed_by in shown:
+            held = totals.get(columns[3], _NOTHING)
+            rows.append((*columns, held.rows, held.bytes, held.objects, shadowed_by))
+        return rows, following
+
+    def object_refs(self, identity: Identity, after: int | None) -> tuple[_Rows, int | None]:
+        """Read `sys.object_refs`, in the order in which the refs were added."""
+        found, following = self._next("object_refs", after)
+        # A page has thousands of refs in a handful of buckets.
+        may_read = cache(partial(self._may_read, identity))
+        rows = [
+            row[1:] for row in found if may_read(row.namespace) and may_read(self._place(row.bucket, row.key))
+        ]
+        return rows, following
+
+    def _place(self, bucket: str, key: str) -> str:
+        """Return the name of the bucket in which a ref's object lies, as it is written."""
+        return self._registry.locate(bucket, key)[1] if "://" in key else bucket
+
+    def commits(self, identity: Identity, after: int | None) -> tuple[_Rows, int | None]:
+        """Read `sys.commits`; a commit is shown to those who may read every dataset it changed."""
+        found, following = self._next("commits", after)
+        if not found or all(identity.may("read", bucket.name) for bucket in self._registry):
+            return found, following
+        changed = self._catalog.commit_namespaces(found[0][0], found[-1][0])
+        rows = [
+            row
+            for row in found
+            if row[0] in changed and all(self._may_read(identity, name) for name in changed[row[0]])
+        ]
+        return rows, following
+
+
+def _schema(columns: Mapping[str, pa.DataType]) -> pa.Schema:
+    return pa.schema(list(columns.items()))
+
+
+SYSTEM_TABLES: dict[str, SystemTable] = {
+    f"{SYSTEM_SCHEMA}.buckets": SystemTable(
+        _schema(
+            {
+                "name": pa.utf8(),
+                "aliases": pa.list_(pa.utf8()),
+                "read_only": pa.bool_(),
+                "is_profile": pa.bool_(),
+                "may_write": pa.bool_(),
+            }
+        ),
+        SystemTables.buckets,
+    ),
+    f"{SYSTEM_SCHEMA}.commits": SystemTable(
+        _schema({"id": pa.int64(), "at": _MOMENT, "principal": pa.utf8(), "summary": pa.utf8()}),
+        SystemTables.commits,
+    ),
+    f"{SYSTEM_SCHEMA}.datasets": SystemTable(
+        _schema(
+            {
+                "namespace": pa.utf8(),
+                "bucket": pa.utf8(),
+                "name": pa.utf8(),
+                "id": pa.utf8(),
+                "version": pa.int64(),
+                "commit": pa.int64(),
+                "created_at": _MOMENT,
+                "changed_at": _MOMENT,
+                "rows": pa.int64(),
+                "bytes": pa.int64(),
+                "objects": pa.int64(),
+                "shadowed_by": pa.utf8(),
+            }
+        ),
+        SystemTables.datasets,
+    ),
+    f"{SYSTEM_SCHEMA}.object_refs": SystemTable(
+        _schema(
+            {
+                "dataset_id": pa.utf8(),
+                "namespace": pa.utf8(),
+                "dataset": pa.utf8(),
+                "bucket": pa.utf8(),
+                "key": pa.utf8(),
+                "rows": pa.int64(),
+                "bytes": pa.int64(),
+                "checksum": pa.utf8(),
+                "added_version": pa.int64(),
+                "removed_version": pa.int64(),
+                "managed": pa.bool_(),
+            }
+        ),
+        SystemTables.object_refs,
+    ),
+}
+"""Qualified name → system table, in order of name; columns are described in docs/reference."""
