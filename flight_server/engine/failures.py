@@ -69,7 +69,9 @@ class Failures:
         """Return our error for one of DuckDB's."""
         text = str(error)
         found = _PREFIX.match(text)
-        kind = _CLASS_BY_PREFIX.get(found["prefix"], InternalError) if found else InternalError
+        # What the parser refuses late comes as a plain error, without a class before it.
+        unnamed = InvalidArgumentError if type(error) is duckdb.Error else InternalError
+        kind = _CLASS_BY_PREFIX.get(found["prefix"], InternalError) if found else unnamed
         if kind is InternalError:
             return InternalError("the statement failed inside the engine")
         return kind(self.clean(text[found.end() :] if found else text))

@@ -22,6 +22,7 @@ from flight_server.frames.requests import TableName
 Node = dict[str, Any]
 
 _NO_LOCATION = 1 << 63
+_SHOWN = frozenset({"DESCRIBE", "SUMMARY"})
 
 _QUERY_NODE_SUFFIX = "_NODE"
 _QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
@@ -116,7 +117,10 @@ def serialize(cursor: duckdb.DuckDBPyConnection, sql: str) -> Node:
 
 def _refusal(cursor: duckdb.DuckDBPyConnection, sql: str, tree: Node) -> Exception:
     if tree["error_type"] == "parser":
-        return InvalidArgumentError(_at_position(sql, str(tree["error_message"]), tree.get("position")))
+        message = str(tree["error_message"])
+        if message.startswith(_TOO_DEEP):
+            return InvalidArgumentError("the statement is nested too deeply")
+        return InvalidArgumentError(_at_position(sql, message, tree.get("position")))
     try:
         kinds = [statement.type.name for statement in cursor.extract_statements(sql)]
     except duckdb.Error as error:
@@ -125,6 +129,8 @@ def _refusal(cursor: duckdb.DuckDBPyConnection, sql: str, tree: Node) -> Excepti
         return InvalidArgumentError("the statement is empty")
     return UnimplementedError(_ADVICE.get(kinds[0], f"{kinds[0]} statements are not served: send a query"))
 
+
+_TOO_DEEP = "Max expression depth limit"
 
 _USE_INGEST = (
     "statements that write are not served yet: write with a bulk ingest (adbc_ingest, or DoPut with a path); "
@@ -231,7 +237,7 @@ class _Walker:
             )
 
     def show(self, node: Node, known: frozenset[str], scope: int) -> None:
-        if node["query"] is None:
+        if node["show_type"] not in _SHOWN:
             raise UnimplementedError("SHOW is not served yet: DESCRIBE and SUMMARIZE of a table or query are")
 
 

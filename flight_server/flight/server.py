@@ -211,7 +211,10 @@ class _Service:
             first = await anext(sent, b"")
             descriptor = bytes(flight_data.parse(first).descriptor)
             if not descriptor:
-                raise InvalidArgumentError("DoPut's first message must carry a flight descriptor")
+                raise InvalidArgumentError(
+                    "DoPut's first message must carry a flight descriptor; some drivers send nothing at all "
+                    "for a table without a single batch: give it one batch without rows"
+                )
             command = commands.decode(descriptor)
             handler = _routed(self._routes.puts, command, record)
             async with aclosing(_preceded(first, sent)) as upload:
