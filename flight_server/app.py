@@ -216,6 +216,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             host=settings.host,
             port=settings.port,
             max_incoming_bytes=settings.limits.message_bytes,
+            reuse_port=settings.workers > 1,
             drain_seconds=settings.limits.drain,
         )
         server = FlightServer(build_routes(services), services.sessions, storage.registry, options)

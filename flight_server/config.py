@@ -139,6 +139,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     allow_insecure: bool = False
     port: int = Field(default=31337, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=64)
     data_dir: Annotated[Path, AfterValidator(_absolute)] = Path("data")
     buckets: dict[str, BucketSettings] = {}
     catalog: CatalogSettings = CatalogSettings()

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from flight_server import app
-from flight_server.cli import options
+from flight_server.cli import options, workers
 
 
 @click.command()
@@ -14,13 +14,23 @@ from flight_server.cli import options
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port; 0 picks a free one.  [default: 31337]")
 @options.data_dir
-def serve(config_file: Path | None, host: str | None, port: int | None, data_dir: Path | None) -> None:
+@click.option("--workers", "worker_count", type=int, help="Processes that share the port.  [default: 1]")
+def serve(
+    config_file: Path | None,
+    host: str | None,
+    port: int | None,
+    data_dir: Path | None,
+    worker_count: int | None,
+) -> None:
     """Serve until interrupted.
 
     When all is ready, one line `flight-server ready grpc://HOST:PORT` is printed.
     """
-    settings = options.settings(config_file, host=host, port=port, data_dir=data_dir)
-    asyncio.run(app.serve(settings, _announce))
+    settings = options.settings(config_file, host=host, port=port, data_dir=data_dir, workers=worker_count)
+    if settings.workers > 1:
+        workers.serve(settings, _announce)
+    else:
+        asyncio.run(app.serve(settings, _announce))
 
 
 @click.command("check-config")

@@ -72,3 +72,15 @@ def test_check_config_says_where_everything_is_or_all_that_is_wrong(tmp_path: Pa
     bad = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert bad.returncode == 1
     assert all(word in bad.stderr for word in ("port", "primary", "Upper", "s3://", "sesions"))
+
+
+def test_workers_share_a_port_and_a_catalog(tmp_path: Path) -> None:
+    with serve(data_dir=tmp_path, workers=2) as server:
+        for number in range(8):
+            with dbapi.connect(server.uri) as connection, connection.cursor() as cursor:
+                mode = "append" if number else "create"
+                cursor.adbc_ingest("shared", pa.table({"x": [number]}), mode=mode)
+                connection.commit()
+                cursor.execute("SELECT count(*) FROM shared")
+                assert cursor.fetchall() == [(number + 1,)]
+    assert server.process.returncode == 0
