@@ -10,24 +10,32 @@ Value = TypeVar("Value")
 
 
 class RecentMap(Generic[Key, Value]):
-    """Keeps the `size` entries used last; safe for threads, `_lock` guards the entries."""
+    """Keeps the entries used last, as many as together weigh no more than `size`.
+
+    Safe for threads: `_lock` guards the entries and their weight.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._entries: OrderedDict[Key, Value] = OrderedDict()
+        self._entries: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
+        self._weight = 0
 
     def get(self, key: Key) -> Value | None:
         """Return what is kept under a key, None when nothing is."""
         with self._lock:
-            if key in self._entries:
-                self._entries.move_to_end(key)
-            return self._entries.get(key)
-
-    def put(self, key: Key, value: Value) -> None:
-        """Keep a value; the entry used least recently goes when there are too many."""
-        with self._lock:
-            self._entries[key] = value
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
             self._entries.move_to_end(key)
-            if len(self._entries) > self._size:
-                self._entries.popitem(last=False)
+            return entry[0]
+
+    def put(self, key: Key, value: Value, weight: int = 1) -> None:
+        """Keep a value; those used least recently go when all together weigh too much."""
+        with self._lock:
+            _, replaced = self._entries.pop(key, (None, 0))
+            self._entries[key] = value, weight
+            self._weight += weight - replaced
+            while self._weight > self._size:
+                _, (_, dropped) = self._entries.popitem(last=False)
+                self._weight -= dropped

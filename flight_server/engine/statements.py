@@ -28,7 +28,7 @@ from flight_server.frames.flight_data import BatchFramer, Pieces, encapsulated_h
 from flight_server.frames.requests import TableName, is_system
 
 BATCH_ROWS = 65_536
-_CACHED_STATEMENTS = 1_000
+_CACHED_BYTES = 64 * 1024 * 1024
 
 Resolve = Callable[[Sequence[TableName]], Sequence[str]]
 """Dataset names → relation names, in the same order; raises when a name is unknown."""
@@ -118,10 +118,10 @@ class Statements:
         self._instance = instance
         self._relations = relations
         self._failures = failures
-        self._parsed: RecentMap[str, ParsedStatement] = RecentMap(_CACHED_STATEMENTS)
-        self._spliced: RecentMap[object, _Spliced] = RecentMap(_CACHED_STATEMENTS)
-        self._bound: RecentMap[str, Binding] = RecentMap(_CACHED_STATEMENTS)
-        self._bound_values: RecentMap[object, Binding] = RecentMap(_CACHED_STATEMENTS)
+        self._parsed: RecentMap[str, ParsedStatement] = RecentMap(_CACHED_BYTES)
+        self._spliced: RecentMap[object, _Spliced] = RecentMap(_CACHED_BYTES)
+        self._bound: RecentMap[str, Binding] = RecentMap(_CACHED_BYTES)
+        self._bound_values: RecentMap[object, Binding] = RecentMap(_CACHED_BYTES)
 
     def plan(self, statement: Statement) -> tuple[tuple[TableName, ...], Binding]:
         """Bind a statement without running it; return what it names, and what it returns and takes."""
@@ -169,21 +169,21 @@ class Statements:
         parsed = self._parsed.get(statement.sql)
         if parsed is None:
             parsed = parse(cursor, statement.sql)
-            self._parsed.put(statement.sql, parsed)
+            self._parsed.put(statement.sql, parsed, _weight(statement.sql))
         names = parsed.names
         relations = tuple(statement.resolve(names)) if names else ()
         key = (statement.sql, relations)
         spliced = self._spliced.get(key)
         if spliced is None:
             spliced = _splice(cursor, parsed, dict(zip(names, relations, strict=True)))
-            self._spliced.put(key, spliced)
+            self._spliced.put(key, spliced, _weight(statement.sql))
         return spliced
 
     def _bind(self, cursor: duckdb.DuckDBPyConnection, spliced: _Spliced, statement: Statement) -> Binding:
         binding = self._bound.get(spliced.sql)
         if binding is None:
             binding = _shown(bind(cursor, spliced.sql), spliced)
-            self._bound.put(spliced.sql, binding)
+            self._bound.put(spliced.sql, binding, _weight(spliced.sql))
         first = (
             next(parameters.rows(statement.messages, binding.parameters), None)
             if statement.messages
@@ -195,8 +195,13 @@ class Statements:
         bound = self._bound_values.get((spliced.sql, shape)) if shape else None
         if bound is None:
             bound = _shown(bind(cursor, spliced.sql, first), spliced)
-            self._bound_values.put((spliced.sql, shape), bound)
+            self._bound_values.put((spliced.sql, shape), bound, _weight(spliced.sql))
         return bound
+
+
+def _weight(sql: str) -> int:
+    """Return about how many bytes a text takes with what is known of it."""
+    return 1_000 + 100 * len(sql)
 
 
 @contextmanager

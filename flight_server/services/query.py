@@ -16,7 +16,7 @@ from flight_server.services.resolution import Names, Snapshot, StatementResoluti
 from flight_server.services.transactions import TransactionService
 
 _KIND = "statement"
-_REMEMBERED_STATEMENTS = 1_000
+_REMEMBERED_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class QueryService:
         self._transactions = transactions
         self._handles = handles
         self._limits = limits
-        self._names_by_sql: RecentMap[str, tuple[TableName, ...]] = RecentMap(_REMEMBERED_STATEMENTS)
-        self._planned: RecentMap[object, PlannedStatement] = RecentMap(_REMEMBERED_STATEMENTS)
+        self._names_by_sql: RecentMap[str, tuple[TableName, ...]] = RecentMap(_REMEMBERED_BYTES)
+        self._planned: RecentMap[object, PlannedStatement] = RecentMap(_REMEMBERED_BYTES)
 
     async def plan(
         self, call: CallContext, sql: str, transaction_id: bytes | None, parameters: Sequence[bytes] = ()
@@ -113,8 +113,9 @@ class QueryService:
         planned = self._planned.get(key) if self._names_by_sql.get(sql) is not None else None
         if planned is None:
             planned = await self._dispatcher.plan(request)
-            self._names_by_sql.put(sql, planned.names)
-            self._planned.put(key, planned)
+            weight = len(sql) + len(planned.schema) + len(planned.parameters)
+            self._names_by_sql.put(sql, planned.names, weight)
+            self._planned.put(key, planned, weight)
         return planned
 
     def stream(self, call: CallContext, handle: bytes) -> AsyncIterator[bytes]:
