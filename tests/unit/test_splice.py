@@ -1,6 +1,7 @@
 """The parse that gates and names, and what is put in the place of names: checked by running both."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import duckdb
 import pytest
@@ -9,7 +10,7 @@ from flight_server.engine.binding import bind
 from flight_server.engine.instance import Instance, InstanceOptions
 from flight_server.engine.parse import parse
 from flight_server.engine.splice import splice
-from flight_server.errors import InvalidArgumentError, LakehouseError, UnimplementedError
+from flight_server.errors import InvalidArgumentError, UnimplementedError
 
 RELATIONS = {"people": "p@1", "animals": "a@2", "é": "e@1"}
 
@@ -120,9 +121,10 @@ def test_only_queries_come_through_the_gate(cursor: duckdb.DuckDBPyConnection, s
 
 def test_a_deep_expression_is_parsed_or_refused(cursor: duckdb.DuckDBPyConnection) -> None:
     assert parse(cursor, "SELECT " + "1 + " * 100 + "1").names == ()
-    for depth in (900, 5_000):
-        with pytest.raises(LakehouseError):
-            parse(cursor, "SELECT " + "1 + " * depth + "1")
+    with suppress(InvalidArgumentError):  # how deep depends on the version of Python
+        parse(cursor, "SELECT " + "1 + " * 900 + "1")
+    with pytest.raises(InvalidArgumentError):
+        parse(cursor, "SELECT " + "1 + " * 5_000 + "1")
 
 
 def test_the_private_binding_calls_still_say_what_they_said(cursor: duckdb.DuckDBPyConnection) -> None:
