@@ -33,7 +33,7 @@ def _dataset(number: int) -> ImportedDataset:
         key = f"{head}dataset-{number}/part-{part:06}.parquet"
         objects.append(ObjectRef(bucket, key, 1_000, 100_000, None, managed=False))
     created = datetime(2024, 1, 1, tzinfo=UTC)
-    return ImportedDataset(f"id-{number}", "primary", f"dataset_{number}", created, None, tuple(objects))
+    return ImportedDataset(f"id-{number}", "primary", f"dataset_{number}", created, tuple(objects))
 
 
 def _migrate(catalog: Catalog, refs: int) -> None:

@@ -17,6 +17,7 @@ from flight_server.dispatch.process import ProcessOptions
 from flight_server.domain.bucket import BucketRegistry
 from flight_server.domain.identity import LOCAL
 from flight_server.domain.statement import Sweep
+from flight_server.errors import NotFoundError
 from flight_server.flight.handlers.ingest import IngestHandlers
 from flight_server.flight.handlers.metadata import MetadataHandlers
 from flight_server.flight.handlers.migrate import MigrateHandlers
@@ -233,8 +234,20 @@ def _allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _require_catalog(settings: Settings) -> None:
+    if not Catalog.exists(settings.catalog_url):
+        raise NotFoundError(
+            "there is no catalog here: name the data directory of a server that has run with --data-dir, "
+            "or the catalog itself as `catalog.url`"
+        )
+
+
 async def migrate(settings: Settings, dry_run: bool) -> dict[str, object]:
-    """Migrate the catalog directly, beside a running server too; return the report."""
+    """Migrate the catalog directly, beside a running server too; return the report.
+
+    Raises NotFoundError when there is no catalog.
+    """
+    _require_catalog(settings)
     catalog = Catalog.open(settings.catalog_url)
     try:
         return await asyncio.to_thread(catalog.migrate, settings.registry(), dry_run)
@@ -250,6 +263,10 @@ async def import_manifest(settings: Settings, manifest: Path, progress: Progress
 
 
 async def sweep(settings: Settings, asked: Sweep) -> dict[str, object]:
-    """Sweep directly, beside a running server too; return the report."""
+    """Sweep directly, beside a running server too; return the report.
+
+    Raises NotFoundError when there is no catalog: beside a new one every object would be an orphan.
+    """
+    _require_catalog(settings)
     async with _storage(settings) as storage:
         return await _sweep_service(storage, settings, InUse()).sweep(LOCAL, asked)

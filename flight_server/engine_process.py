@@ -195,7 +195,11 @@ class Connection:
             for _ in self._messages():
                 pass
             return
-        self._channel.send(stored)
+        try:
+            self._channel.send(stored)
+        except ConnectionError:
+            writer.discard()  # a gateway that does not know them cannot have committed them
+            raise
         # If the gateway dies now the objects may be part of a commit: only its word removes them.
         verdict = self._channel.receive()
         if verdict is not None and verdict.kind == "discard":
@@ -328,7 +332,7 @@ def _serve(configuration: Frame, directory: Path, listener: socket.socket, contr
     threading.Thread(target=process.serve, args=(listener,), daemon=True).start()
     control.send(Frame("ready"))
     while control.receive() is not None:
-        pass
+        control.send(Frame("ready"))  # to a ping
 
 
 def main(descriptor: int, directory: Path) -> None:

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any, TypeAlias
 
 import pyarrow as pa
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from flight_server.catalog import idempotency
 from flight_server.catalog.tables import (
@@ -25,6 +25,26 @@ from flight_server.errors import AlreadyExistsError, ConflictError, NotFoundErro
 
 _KEYS_AT_ONCE = 500
 _REFS_AT_ONCE = 10_000
+
+# Made once: building a statement costs as much as running it.
+_SWEPT = (
+    select(swept_objects.c.key).where(swept_objects.c.key.in_(bindparam("keys", expanding=True))).limit(1)
+)
+_CURRENT = (
+    select(*datasets.c["id", "name"], *dataset_versions.c["version", "schema_id"])
+    .join(dataset_versions, dataset_versions.c.dataset == datasets.c.id)
+    .where(
+        datasets.c.namespace == bindparam("namespace"),
+        datasets.c.lower_name == bindparam("lower_name"),
+        datasets.c.shadowed_by.is_(None),
+    )
+    .order_by(dataset_versions.c.version.desc())
+    .limit(1)
+)
+_SCHEMA_ID = select(schemas.c.id).where(schemas.c.digest == bindparam("digest"))
+_INSERT_COMMIT = insert(commits).returning(commits.c.id)
+_INSERT_REFS = insert(object_refs)
+_INSERT_VERSIONS = insert(dataset_versions)
 
 
 @dataclass(slots=True)
@@ -77,7 +97,7 @@ def _apply_new(
         if change.upload_key is not None:
             idempotency.record(connection, principal, change.upload_key, made[place])
     connection.execute(
-        insert(dataset_versions),
+        _INSERT_VERSIONS,
         [_version_row(draft.id, draft.version, commit, draft.schema_id) for draft in drafts.values()],
     )
     return made
@@ -99,9 +119,7 @@ def _committed(draft: _Draft, change: DatasetChange, commit: int) -> CommittedCh
 def _check_unswept(connection: Connection, keys: Sequence[str]) -> None:
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         chunk = keys[start : start + _KEYS_AT_ONCE]
-        if connection.execute(
-            select(swept_objects.c.key).where(swept_objects.c.key.in_(chunk)).limit(1)
-        ).scalar():
+        if connection.execute(_SWEPT, {"keys": chunk}).scalar():
             raise ConflictError(
                 "a sweep has removed objects of this change, because they were older than its "
                 "older_than_s before they were committed; send the change again"
@@ -109,18 +127,7 @@ def _check_unswept(connection: Connection, keys: Sequence[str]) -> None:
 
 
 def _draft(connection: Connection, change: DatasetChange, name: tuple[str, str]) -> _Draft:
-    versions = dataset_versions
-    row = connection.execute(
-        select(*datasets.c["id", "name"], *versions.c["version", "schema_id"])
-        .join(versions, versions.c.dataset == datasets.c.id)
-        .where(
-            datasets.c.namespace == name[0],
-            datasets.c.lower_name == name[1],
-            datasets.c.shadowed_by.is_(None),
-        )
-        .order_by(versions.c.version.desc())
-        .limit(1)
-    ).first()
+    row = connection.execute(_CURRENT, {"namespace": name[0], "lower_name": name[1]}).first()
     if row is None:
         return _Draft(change.dataset_id, name[0], change.name, None, None, exists=False)
     return _Draft(row.id, name[0], row.name, row.version, row.schema_id, exists=True)
@@ -144,7 +151,7 @@ def _apply_change(connection: Connection, draft: _Draft, change: DatasetChange) 
     draft.schema_id = version_schema_id
     for start in range(0, len(change.objects), _REFS_AT_ONCE):
         rows = _ref_rows(connection, draft, change, start)
-        connection.execute(insert(object_refs), rows)
+        connection.execute(_INSERT_REFS, rows)
 
 
 def _version_schema(connection: Connection, draft: _Draft, change: DatasetChange, schema_id: int) -> int:
@@ -235,14 +242,14 @@ def _now() -> datetime:
 def insert_commit(connection: Connection, principal: str, summary: str) -> int:
     """Insert a commit and return its id."""
     row = {"at": _now(), "principal": principal, "summary": summary}
-    made: int = connection.execute(insert(commits).returning(commits.c.id), row).scalar_one()
+    made: int = connection.execute(_INSERT_COMMIT, row).scalar_one()
     return made
 
 
 def schema_number(connection: Connection, schema: bytes) -> int:
     """Return the id under which a schema is stored, storing it when it is new."""
     digest = sha256(schema).hexdigest()
-    known: int | None = connection.execute(select(schemas.c.id).where(schemas.c.digest == digest)).scalar()
+    known: int | None = connection.execute(_SCHEMA_ID, {"digest": digest}).scalar()
     if known is not None:
         return known
     row = {"digest": digest, "arrow_schema": schema}

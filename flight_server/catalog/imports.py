@@ -1,10 +1,9 @@
 """Takes over datasets that were written before this catalog existed; their objects stay where they are."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy import Connection, func, insert, literal, select, update
 
 from flight_server.catalog.commits import (
     dataset_row,
@@ -13,109 +12,92 @@ from flight_server.catalog.commits import (
     next_arrival,
     schema_number,
 )
+from flight_server.catalog.import_stage import (
+    ImportStage,
+    insert_chunks,
+    staged_refs,
+    staged_schemas,
+)
 from flight_server.catalog.shadowing import find_groups, shadow
 from flight_server.catalog.tables import dataset_versions, datasets, object_refs
-from flight_server.domain.dataset import ImportedDataset, fold_name
-
-_CHUNK_ROWS = 20_000
-"""Rows handed to the database at once; bounds the memory of an import."""
+from flight_server.domain import columns
 
 
-def import_datasets(
-    connection: Connection, imported: Sequence[ImportedDataset], principal: str
-) -> dict[str, object]:
-    """Store the datasets that the catalog does not have yet as one commit, and report what was done.
+def import_staged(connection: Connection, stage: ImportStage, principal: str) -> dict[str, object]:
+    """Store the staged datasets that the catalog does not have yet as one commit, and report what was done.
 
     Of datasets with the same name, stored ones included, the newest keeps it.
     """
-    new = _unknown(connection, imported)
-    report: dict[str, object] = {
-        "datasets": len(new),
-        "objects": sum(len(dataset.objects) for dataset in new),
-        "rows": sum(ref.rows or 0 for dataset in new for ref in dataset.objects),
-        "already_imported": len(imported) - len(new),
-        "shadowed": [],
+    already_imported = stage.drop_known()
+    count, objects, rows = stage.totals()
+    return {
+        "datasets": count,
+        "objects": objects,
+        "rows": rows,
+        "already_imported": already_imported,
+        "shadowed": _insert(connection, stage, principal, count) if count else [],
     }
-    if new:
-        _insert(connection, new, principal)
-        groups = find_groups(connection)
-        shadow(connection, groups)
-        ids = {dataset.id for dataset in new}
-        report["shadowed"] = [
-            group.report() for group in groups if len(group.ids) > 1 and not ids.isdisjoint(group.ids)
-        ]
-    return report
 
 
-def _unknown(connection: Connection, imported: Sequence[ImportedDataset]) -> list[ImportedDataset]:
-    known = set(connection.execute(select(datasets.c.id)).scalars())
-    first: dict[str, ImportedDataset] = {}
-    for dataset in imported:
-        if dataset.id not in known:
-            first.setdefault(dataset.id, dataset)
-    return list(first.values())
+def _insert(connection: Connection, stage: ImportStage, principal: str, count: int) -> list[object]:
+    commit = insert_commit(connection, principal, f"import {count} datasets")
+    ensure_namespaces(connection, stage.namespaces())
+    arrival = next_arrival(connection)
+    # Shadowed by itself until it is known whose name it is: two live ones are never stored.
+    rows = (dataset_row(row, at, row["id"]) for at, row in enumerate(stage.datasets(), arrival))
+    insert_chunks(connection, datasets, rows)
+    numbers = [
+        {"number": number, "schema_id": schema_number(connection, schema)}
+        for number, schema in enumerate(stage.schemas)
+    ]
+    insert_chunks(connection, staged_schemas, numbers)
+    insert_chunks(connection, dataset_versions, _version_rows(connection, stage, commit))
+    _insert_refs(connection)
+    return _settle_names(connection)
 
 
-def _insert(connection: Connection, new: list[ImportedDataset], principal: str) -> None:
-    commit = insert_commit(connection, principal, f"import {len(new)} datasets")
-    ensure_namespaces(connection, {fold_name(dataset.namespace): dataset.namespace for dataset in new})
-    schemas = _SchemaNumbers(connection)
-    _insert_chunks(connection, datasets, _dataset_rows(new, next_arrival(connection)))
-    _insert_chunks(
-        connection,
-        dataset_versions,
-        (
-            {"dataset": dataset.id, "version": 1, "commit": commit, "schema_id": schemas.of(dataset.schema)}
-            for dataset in new
-        ),
+def _version_rows(connection: Connection, stage: ImportStage, commit: int) -> Iterator[dict[str, Any]]:
+    schemas = stage.schemas
+    unified: dict[tuple[int, ...], int | None] = {(): None}
+    for id, numbers in stage.schemas_of_datasets():
+        if numbers not in unified:
+            schema = columns.unified(schemas[number] for number in numbers)
+            unified[numbers] = None if schema is None else schema_number(connection, schema)
+        yield {"dataset": id, "version": 1, "commit": commit, "schema_id": unified[numbers]}
+
+
+def _insert_refs(connection: Connection) -> None:
+    """Take over all refs in one statement, since other writers wait meanwhile."""
+    values = {
+        "dataset": staged_refs.c.dataset,
+        "bucket": staged_refs.c.bucket,
+        "key": staged_refs.c.key,
+        "schema_id": staged_schemas.c.schema_id,
+        "rows": staged_refs.c.rows,
+        "bytes": staged_refs.c.bytes,
+        "checksum": literal(""),
+        "added_version": literal(1),
+        "managed": literal(False),
+    }
+    found = (
+        select(*values.values())
+        .select_from(staged_refs)
+        .join(staged_schemas, staged_schemas.c.number == staged_refs.c.schema, isouter=True)
+        .order_by(staged_refs.c.number)
     )
-    _insert_chunks(connection, object_refs, _ref_rows(new, schemas))
+    connection.execute(insert(object_refs).from_select([*values], found))
 
 
-def _dataset_rows(new: list[ImportedDataset], arrival: int) -> Iterator[dict[str, Any]]:
-    for number, dataset in enumerate(new, arrival):
-        row = {
-            "id": dataset.id,
-            "namespace": fold_name(dataset.namespace),
-            "name": dataset.name,
-            "created_at": dataset.created_at,
-        }
-        # Shadowed by itself until it is known whose name it is: two live ones are never stored.
-        yield dataset_row(row, number, shadowed_by=dataset.id)
-
-
-class _SchemaNumbers:
-    """Remembers the ids of schemas, of which many objects share one."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._known: dict[bytes, int] = {}
-
-    def of(self, schema: bytes | None) -> int | None:
-        if schema is None:
-            return None
-        if schema not in self._known:
-            self._known[schema] = schema_number(self._connection, schema)
-        return self._known[schema]
-
-
-def _ref_rows(new: list[ImportedDataset], schemas: _SchemaNumbers) -> Iterator[dict[str, Any]]:
-    for dataset in new:
-        for ref in dataset.objects:
-            yield {
-                "dataset": dataset.id,
-                "bucket": ref.bucket,
-                "key": ref.key,
-                "schema_id": schemas.of(ref.schema),
-                "rows": ref.rows,
-                "bytes": ref.bytes,
-                "checksum": "",
-                "added_version": 1,
-                "managed": False,
-            }
-
-
-def _insert_chunks(connection: Connection, table: Table, rows: Iterable[dict[str, Any]]) -> None:
-    remaining = iter(rows)
-    while chunk := list(islice(remaining, _CHUNK_ROWS)):
-        connection.execute(insert(table), chunk)
+def _settle_names(connection: Connection) -> list[object]:
+    """Give each name to the newest dataset; report the names for which a new one had a rival."""
+    size = func.count().over(partition_by=(datasets.c.namespace, datasets.c.lower_name))
+    named = select(datasets.c.id, size.label("size")).subquery()
+    alone = select(named.c.id).where(named.c.size == 1)
+    connection.execute(
+        update(datasets)
+        .where(datasets.c.shadowed_by == datasets.c.id, datasets.c.id.in_(alone))
+        .values(shadowed_by=None)
+    )
+    groups = find_groups(connection)
+    shadow(connection, groups)
+    return [group.report() for group in groups if any(id == shadow for id, shadow in group.members)]

@@ -11,19 +11,23 @@ and `size_bytes`; a row whose key is null stands for a dataset without objects.
 
 Moments are ISO 8601 texts (in Parquet timestamps too), UTC unless they say otherwise. When an object was
 created is not read. Other fields and columns are ignored.
+
+A manifest may be larger than memory: it is read in pieces, except for the objects of a JSON dataset that
+come before its `id`, `name` and `created_at`.
 """
 
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 from pyarrow import parquet
 
+from flight_server.catalog.json_stream import JsonStream
 from flight_server.domain.bucket import BucketRegistry
 from flight_server.errors import InvalidArgumentError
 
@@ -32,6 +36,10 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _MAX_BYTES = 2**63 - 1
+_HEADER = {"id", "name", "created_at"}
+_PIECE_OBJECTS = 1_000
+_BATCH_ROWS = 10_000
+_BUFFER_BYTES = 1024 * 1024
 
 # Only the key behind the bucket matters here, and that needs no configured buckets.
 _URLS = BucketRegistry(())
@@ -50,7 +58,7 @@ class LegacyObject:
 
 @dataclass(frozen=True, slots=True)
 class LegacyDataset:
-    """One dataset of a manifest; its objects stand in the manifest's order, each once."""
+    """One dataset of a manifest, or a piece of one; its objects stand in the manifest's order."""
 
     id: str
     name: str
@@ -58,59 +66,70 @@ class LegacyDataset:
     objects: tuple[LegacyObject, ...]
 
 
-def read_manifest(path: Path) -> list[LegacyDataset]:
-    """Read a manifest; entries with the same id become one dataset with all their objects.
+def read_manifest(path: Path) -> Iterator[LegacyDataset]:
+    """Read a manifest in pieces; those with the same id are one dataset with all their objects.
 
     Raises InvalidArgumentError, which names the entry and what is wrong with it.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            is_parquet = file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
     except OSError as error:
         raise InvalidArgumentError(f"the manifest {path.name} cannot be read: {error.strerror}") from error
-    entries = _parquet_entries(content) if content.startswith(_PARQUET_MAGIC) else _json_entries(content)
-    return _union(entries)
+    return _parquet_entries(path) if is_parquet else _json_entries(path)
 
 
-def _union(entries: Iterable[LegacyDataset]) -> list[LegacyDataset]:
-    """Join entries of one id: the newest `created_at` counts, their names must agree."""
-    first: dict[str, LegacyDataset] = {}
-    newest: dict[str, datetime] = {}
-    objects: dict[str, dict[tuple[str, str], LegacyObject]] = {}
-    for entry in entries:
-        known = first.setdefault(entry.id, entry)
-        if known.name != entry.name:
-            raise InvalidArgumentError(
-                f"the manifest gives dataset {entry.id} two names, {known.name!r} and {entry.name!r}; "
-                "one id has one name"
-            )
-        newest[entry.id] = max(newest.get(entry.id, entry.created_at), entry.created_at)
-        own = objects.setdefault(entry.id, {})
-        for item in entry.objects:
-            own.setdefault((item.bucket, item.key), item)
-    return [
-        LegacyDataset(id, entry.name, newest[id], tuple(objects[id].values())) for id, entry in first.items()
-    ]
-
-
-def _json_entries(content: bytes) -> Iterator[LegacyDataset]:
+def _json_entries(path: Path) -> Iterator[LegacyDataset]:
     try:
-        document = json.loads(content)
+        with path.open(encoding="utf-8-sig") as text:
+            yield from _json_document(JsonStream(text))
     except (ValueError, RecursionError) as error:
         raise InvalidArgumentError(f"the manifest is neither Parquet nor JSON: {error}") from error
-    if not isinstance(document, dict) or "datasets" not in document:
+
+
+def _json_document(stream: JsonStream) -> Iterator[LegacyDataset]:
+    names = []
+    for name in stream.members() if stream.peek() == "{" else _not_read(stream):
+        names.append(name)
+        if name != "datasets":
+            stream.value()
+            continue
+        for number, _ in enumerate(stream.items() if stream.peek() == "[" else _list(stream.value(), name)):
+            yield from _json_dataset(stream, f"datasets[{number}]")
+    stream.end()
+    if "datasets" not in names:
         raise InvalidArgumentError('the manifest must be a JSON object {"datasets": [...]}')
-    for number, entry in enumerate(_list(document["datasets"], "datasets")):
-        yield _json_dataset(entry, f"datasets[{number}]")
 
 
-def _json_dataset(entry: object, where: str) -> LegacyDataset:
-    fields = _object(entry, where)
-    items = _list(fields.get("objects"), f"{where}.objects")
+def _not_read(stream: JsonStream) -> Iterator[str]:
+    stream.value()
+    yield from ()
+
+
+def _json_dataset(stream: JsonStream, where: str) -> Iterator[LegacyDataset]:
+    """Yield a dataset in pieces; `fields` is complete for each when the objects come last."""
+    fields: dict[str, Any] = {} if stream.peek() == "{" else _object(stream.value(), where)
+    objects: list[LegacyObject] = []
+    for name in stream.members():
+        if name != "objects" or stream.peek() != "[":
+            fields[name] = stream.value()
+            continue
+        fields[name] = []
+        for number, _ in enumerate(stream.items()):
+            objects.append(_json_object(stream.value(), f"{where}.objects[{number}]"))
+            if len(objects) >= _PIECE_OBJECTS and fields.keys() >= _HEADER:
+                yield _dataset(fields, where, objects)
+                objects = []
+    _list(fields.get("objects"), f"{where}.objects")
+    yield _dataset(fields, where, objects)
+
+
+def _dataset(fields: dict[str, Any], where: str, objects: list[LegacyObject]) -> LegacyDataset:
     return LegacyDataset(
         _field(fields, "id", where, _ID_RULE),
         _field(fields, "name", where, _NAME_RULE),
         _field(fields, "created_at", where, _MOMENT_RULE),
-        tuple(_json_object(item, f"{where}.objects[{number}]") for number, item in enumerate(items)),
+        tuple(objects),
     )
 
 
@@ -146,12 +165,13 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
 """Field → the columns that may hold it, the first that exists counts."""
 
 
-def _parquet_entries(content: bytes) -> Iterator[LegacyDataset]:
+def _parquet_entries(path: Path) -> Iterator[LegacyDataset]:
     try:
-        with parquet.ParquetFile(pa.BufferReader(content)) as file:
+        # A buffer keeps row groups, which may be the whole file, from being read at once.
+        with parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
             columns = _columns(file.schema_arrow.names)
             start = 0
-            for batch in file.iter_batches(columns=list(columns.values())):
+            for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns.values())):
                 values = {field: _values(batch.column(name)) for field, name in columns.items()}
                 yield from _parquet_rows(values, start, batch.num_rows)
                 start += batch.num_rows
@@ -178,16 +198,16 @@ def _columns(names: list[str]) -> dict[str, str]:
 
 
 def _parquet_rows(values: dict[str, list[Any]], start: int, rows: int) -> Iterator[LegacyDataset]:
-    for number in range(rows):
-        fields = {field: column[number] for field, column in values.items()}
-        where = f"row {start + number}"
-        items = () if fields["key"] is None else (_json_object(fields, where),)
-        yield LegacyDataset(
-            _field(fields, "id", where, _ID_RULE),
-            _field(fields, "name", where, _NAME_RULE),
-            _field(fields, "created_at", where, _MOMENT_RULE),
-            items,
-        )
+    def header(number: int) -> tuple[Any, ...]:
+        return tuple(values[field][number] for field in ("id", "name", "created_at"))
+
+    for _, numbers in groupby(range(rows), key=header):
+        objects = []
+        for number in numbers:
+            fields = {field: column[number] for field, column in values.items()}
+            where = f"row {start + number}"
+            objects += [] if fields["key"] is None else [_json_object(fields, where)]
+        yield _dataset(fields, where, objects)
 
 
 def _id(value: object) -> str | None:

@@ -54,6 +54,11 @@ _FAILURES: dict[int, tuple[type[LakehouseError], str]] = {
 """SQLite's primary result code → the error that says so; every other code is a bug of ours."""
 
 
+def database_exists(url: URL) -> bool:
+    """Tell whether the file that `url` names is there."""
+    return bool(url.database) and Path(str(url.database)).is_file()
+
+
 def open_engine(url: URL) -> Engine:
     """Return an engine for the file that `url` names, creating its folder and the file when new.
 

@@ -1,7 +1,7 @@
 """The catalog: which datasets exist, what each version consists of, and what has been committed."""
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +24,8 @@ from sqlalchemy.exc import ArgumentError
 
 from flight_server.catalog import commits, idempotency, imports, listing, migration, system_tables
 from flight_server.catalog import sweep as sweeping
-from flight_server.catalog.sqlite import WRITES, CommitWatch, open_engine, translated
+from flight_server.catalog.import_stage import staged
+from flight_server.catalog.sqlite import WRITES, CommitWatch, database_exists, open_engine, translated
 from flight_server.catalog.tables import (
     SCHEMA_VERSION,
     dataset_versions,
@@ -136,6 +137,11 @@ class Catalog:
             except BaseException:
                 engine.dispose()
                 raise
+
+    @staticmethod
+    def exists(url: str) -> bool:
+        """Tell whether a database URL names a catalog that is there. Raises InvalidArgumentError."""
+        return database_exists(_parse(url))
 
     def close(self) -> None:
         """Close all connections."""
@@ -255,15 +261,20 @@ class Catalog:
         with self._read() if dry_run else self._write() as connection:
             return sweeping.expire(connection, rule, dry_run=dry_run)
 
-    def import_datasets(self, imported: Sequence[ImportedDataset], principal: str) -> dict[str, object]:
+    def import_datasets(self, pieces: Iterable[ImportedDataset], principal: str) -> dict[str, object]:
         """Take over datasets that exist elsewhere, in one commit; report counts and shadowed names.
 
-        A dataset whose id is known already is left alone and counted as `already_imported`. Of one
-        name the newest `created_at` wins, the last to arrive among equals.
+        Pieces with the same id are one dataset. One whose id is known already is left alone and counted
+        as `already_imported`. Of one name the newest `created_at` wins, the last to arrive among equals.
+        The pieces are read before the write transaction begins; what they raise ends the import.
         """
-        with self._write() as connection:
-            report = imports.import_datasets(connection, imported, principal)
+        with translated(), self._reader.connect() as connection, staged(connection) as stage:
+            stage.fill(pieces)
+            connection.commit()
+            connection.execution_options(**{WRITES: True})
+            report = imports.import_staged(connection, stage, principal)
             faults.reach("import-ready")
+            connection.commit()
             return report
 
     def migrate(self, registry: BucketRegistry, dry_run: bool) -> dict[str, object]:

@@ -187,7 +187,7 @@ class Dispatcher:
         }
         async with self._pool.connection() as channel:
             await channel.send(Frame("upload", fields, request.schema))
-            upload = Upload(await _relayed(channel, messages))
+            upload = Upload(await _relayed(channel, messages, undo=Frame("discard")))
             try:
                 yield upload
             except (UnavailableError, InternalError, ResourceExhaustedError):
@@ -299,31 +299,32 @@ async def _rows(question: Frame, resolution: Resolution) -> Frame:
 _QUESTIONS = {"resolve": _resolved, "describe": _described, "rows": _rows}
 
 
-async def _relayed(channel: Channel, messages: AsyncIterator[bytes]) -> Frame:
-    """Send an upload's messages and return the engine process's answer."""
+async def _relayed(channel: Channel, messages: AsyncIterator[bytes], undo: Frame | None = None) -> Frame:
+    """Send an upload's messages and return the engine process's answer, which may come early.
+
+    A caller that goes away after they have ended has `undo` sent: the engine process believes them complete.
+    """
     reply = asyncio.ensure_future(channel.receive())
+    sending = asyncio.ensure_future(_send(channel, messages))
     try:
-        await _relay(channel, messages, reply)
+        await asyncio.wait((sending, reply), return_when=asyncio.FIRST_COMPLETED)
+        if not reply.done():
+            await sending
         return await reply
+    except asyncio.CancelledError:
+        if undo is not None and sending.done() and not sending.cancelled() and not sending.exception():
+            await channel.send(undo)
+        raise
     finally:
         reply.cancel()
+        sending.cancel()
+        # Only when it has ended may the caller close the messages.
+        await asyncio.gather(sending, return_exceptions=True)
         # After an error the engine process still reads what the client would have sent.
         channel.is_reusable = False
 
 
-async def _relay(channel: Channel, messages: AsyncIterator[bytes], reply: "asyncio.Future[Frame]") -> None:
-    """Send an upload's messages until they end or the engine process has answered early."""
-    while True:
-        following = asyncio.ensure_future(anext(messages, None))
-        try:
-            await asyncio.wait((following, reply), return_when=asyncio.FIRST_COMPLETED)
-            if reply.done():
-                return
-            message = following.result()
-        finally:
-            following.cancel()
-            await asyncio.wait((following,))  # only then may the caller close the messages
-        if message is None:
-            await channel.send(Frame("finish"))
-            return
+async def _send(channel: Channel, messages: AsyncIterator[bytes]) -> None:
+    async for message in messages:
         await channel.send(Frame("data", {}, message))
+    await channel.send(Frame("finish"))

@@ -90,10 +90,9 @@ class EnginePool:
             ended, self._active = self._active, None
             self._spawn(ended.stop())
         while self._spares and self._active is None:
-            spare = self._spares.popleft()
-            if spare.is_running:
-                self._active = spare
-            else:
+            self._active = spare = self._spares.popleft()
+            if not await spare.answers():  # whatever ended the one may have ended the other
+                self._active = None
                 self._spawn(spare.stop())
         if self._active is None:
             self._active = await self._started()

@@ -23,6 +23,7 @@ _PACKAGE_PARENT = Path(__file__).parent.parent.parent
 _BACKLOG = 1024
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
+_ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,18 @@ class EngineProcess:
     def is_running(self) -> bool:
         """Whether the process can take requests."""
         return not self._is_lost and self._process is not None and self._process.returncode is None
+
+    async def answers(self) -> bool:
+        """Tell whether the process still answers; one that was killed runs on a little without."""
+        if not self.is_running or self._control is None:
+            return False
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._control.send(Frame("ping"))
+                await self._control.receive()
+        except (EngineLostError, TimeoutError):
+            self._is_lost = True
+        return not self._is_lost
 
     def kill(self) -> None:
         """End the process at once, with everything that it works on."""

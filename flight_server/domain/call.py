@@ -1,6 +1,6 @@
 """What one call is: who makes it, in which session, about which bucket."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from flight_server.domain.dataset import IngestMode
@@ -26,7 +26,7 @@ class CallContext:
 
     `bucket` is the canonical current bucket (header, else session, else `primary`);
     `named_bucket` is the canonical bucket that this very call's header named, None without one.
-    `is_cancelled` tells whether the client has gone away.
+    `has_left` asks the transport whether the client has gone away; ask it at most once in a call.
     """
 
     identity: Identity
@@ -35,4 +35,4 @@ class CallContext:
     named_bucket: str | None
     mode: IngestMode | None
     upload: UploadTerms
-    is_cancelled: Callable[[], bool]
+    has_left: Callable[[], Awaitable[bool]]

@@ -153,16 +153,15 @@ class CommittedChange:
 
 @dataclass(frozen=True, slots=True)
 class ImportedDataset:
-    """A dataset that was written before this catalog existed; its objects stay where they are.
+    """A dataset that was written before this catalog existed, or a piece of one; its objects stay.
 
-    `created_at` is timezone-aware; `schema` is an encapsulated IPC message, None while unknown.
+    `created_at` is timezone-aware; `namespace` is None where no object says which one.
     """
 
     id: str
-    namespace: str
+    namespace: str | None
     name: str
     created_at: datetime
-    schema: bytes | None
     objects: tuple[ObjectRef, ...]
 
 

@@ -27,7 +27,7 @@ from flight_server.errors import (
 from flight_server.frames.flight_data import BatchFramer, Pieces, encapsulated_header, pieces
 from flight_server.frames.requests import TableName, is_system
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 32_768
 _CACHED_BYTES = 64 * 1024 * 1024
 
 Resolve = Callable[[Sequence[TableName]], Sequence[str]]

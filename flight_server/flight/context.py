@@ -1,6 +1,6 @@
 """CallContext from a call's headers and its caller."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from flight_server.domain.bucket import PRIMARY, BucketRegistry
 from flight_server.domain.call import CallContext, UploadTerms
@@ -16,7 +16,7 @@ _TRUTH = {"true": True, "false": False}
 
 
 def build(
-    headers: Headers, caller: Caller, registry: BucketRegistry, is_cancelled: Callable[[], bool]
+    headers: Headers, caller: Caller, registry: BucketRegistry, has_left: Callable[[], Awaitable[bool]]
 ) -> CallContext:
     """Return the context of a call.
 
@@ -30,7 +30,7 @@ def build(
         named_bucket=named,
         mode=_mode(headers.mode) if headers.mode is not None else None,
         upload=_terms(headers),
-        is_cancelled=is_cancelled,
+        has_left=has_left,
     )
 
 

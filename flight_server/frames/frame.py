@@ -4,11 +4,11 @@ A request and everything said about it stay on one connection until its end fram
 socket is the back-pressure. Closing the connection cancels whatever runs on it.
 """
 
-import asyncio
+import io
 import json
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,11 @@ _SIZES = struct.Struct("<II")
 _MAX_HEADER_BYTES = 256 * 1024 * 1024
 _MAX_PAYLOAD_BYTES = 1024 * 1024 * 1024
 _MAX_GATHERED = 512
+_JOINED_BYTES = 64 * 1024
+"""Up to this size a copy costs less than a second system call."""
+
+SOCKET_BYTES = 2 * 1024 * 1024
+"""What a sender may have on the way, so that both sides work at the same time; a kernel may allow less."""
 
 Fields = dict[str, Any]
 
@@ -61,9 +66,10 @@ def _head(kind: str, fields: Fields, payload_size: int) -> bytes:
     return _SIZES.pack(len(header), payload_size) + header
 
 
-def encode(frame: Frame) -> bytes:
-    """Return a frame's bytes."""
-    return _head(frame.kind, frame.fields, len(frame.payload)) + frame.payload
+def encode(frame: Frame) -> list[bytes]:
+    """Return a frame's bytes; a large payload stands for itself, uncopied."""
+    head = _head(frame.kind, frame.fields, len(frame.payload))
+    return [head + frame.payload] if len(frame.payload) <= _JOINED_BYTES else [head, frame.payload]
 
 
 def _decode(header: bytes | memoryview, payload: bytes) -> Frame:
@@ -71,18 +77,88 @@ def _decode(header: bytes | memoryview, payload: bytes) -> Frame:
     return Frame(fields.pop("kind"), fields, payload)
 
 
-def _sizes(prefix: bytes) -> tuple[int, int]:
+def _sizes(prefix: bytes | memoryview) -> tuple[int, int]:
     header_size, payload_size = _SIZES.unpack(prefix)
     if header_size > _MAX_HEADER_BYTES or payload_size > _MAX_PAYLOAD_BYTES:
         raise InternalError("a frame between gateway and engine process is larger than allowed")
     return header_size, payload_size
 
 
-async def read(reader: asyncio.StreamReader) -> Frame:
-    """Read one frame; raises asyncio.IncompleteReadError when the other side has closed."""
-    header_size, payload_size = _sizes(await reader.readexactly(_SIZES.size))
-    header = await reader.readexactly(header_size)
-    return _decode(header, await reader.readexactly(payload_size) if payload_size else b"")
+class Arrival:
+    """A frame that has arrived, not decoded yet; `size` counts the bytes of its payload."""
+
+    def __init__(self, header: bytes, payload: io.BytesIO, size: int) -> None:
+        self._header = header
+        self._payload = payload
+        self.size = size
+
+    def frame(self) -> Frame:
+        """Decode it; a payload that nobody receives into any more is not copied."""
+        return _decode(self._header, self._payload.getvalue())
+
+
+class _Filling:
+    """A payload that is received where it stays: `bytes` cannot be written, those of BytesIO can."""
+
+    def __init__(self, header: bytes, size: int, begun: memoryview) -> None:
+        file = io.BytesIO()
+        file.seek(size - 1)
+        file.write(b"\0")
+        self.arrival = Arrival(header, file, size)
+        place = file.getbuffer()
+        place[: len(begun)] = begun
+        self.rest = place[len(begun) :]
+
+
+class FrameBuffer:
+    """Cuts what is received into frames; large payloads go straight to their place.
+
+    Receive into `space()`, then say `received(count)`.
+    """
+
+    def __init__(self) -> None:
+        self._scratch = bytearray(_JOINED_BYTES)
+        self._end = 0
+        self._filling: _Filling | None = None
+
+    def space(self) -> memoryview:
+        """Return where to receive; let go of it before the next call."""
+        return self._filling.rest if self._filling else memoryview(self._scratch)[self._end :]
+
+    def received(self, count: int) -> Iterator[Arrival]:
+        """Yield the frames that so many more bytes complete. Raises InternalError when one is too large."""
+        if self._filling is None:
+            self._end += count
+            yield from self._cut()
+            return
+        self._filling.rest = self._filling.rest[count:]
+        if not self._filling.rest:
+            yield self._filling.arrival
+            self._filling = None
+
+    def _cut(self) -> Iterator[Arrival]:
+        start, view = 0, memoryview(self._scratch)[: self._end]
+        while len(view) - start >= _SIZES.size:
+            header_size, payload_size = _sizes(view[start : start + _SIZES.size])
+            at = start + _SIZES.size + header_size
+            if at > len(view):
+                break
+            header, payload = bytes(view[at - header_size : at]), view[at : at + payload_size]
+            start = at + len(payload)
+            if len(payload) == payload_size:
+                yield Arrival(header, io.BytesIO(payload), payload_size)
+            else:
+                self._filling = _Filling(header, payload_size, payload)
+        self._keep(view[start:])
+
+    def _keep(self, rest: memoryview) -> None:
+        """Move the beginning of a frame to the front, and make room for its header."""
+        held = bytes(rest)
+        self._end = len(held)
+        needed = _SIZES.size + _sizes(held[: _SIZES.size])[0] if self._end >= _SIZES.size else 0
+        if self._end or len(self._scratch) > _JOINED_BYTES:
+            self._scratch = bytearray(max(_JOINED_BYTES, needed))
+            self._scratch[: self._end] = held
 
 
 class FrameSocket:
@@ -90,6 +166,7 @@ class FrameSocket:
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
 
     def fileno(self) -> int:
         """Return the descriptor, for a watcher."""
@@ -111,19 +188,17 @@ class FrameSocket:
         return _decode(header, payload)
 
     def _exactly(self, size: int) -> bytes | None:
-        held = bytearray(size)
-        view = memoryview(held)
-        at = 0
-        while at < size:
-            count = self._socket.recv_into(view[at:])
-            if count == 0:
+        held = self._socket.recv(size, socket.MSG_WAITALL) if size else b""
+        while len(held) < size:  # a signal, or the end
+            more = self._socket.recv(size - len(held), socket.MSG_WAITALL)
+            if not more:
                 return None
-            at += count
-        return bytes(held)
+            held += more
+        return held
 
     def send(self, frame: Frame) -> None:
         """Send one frame."""
-        self._socket.sendall(encode(frame))
+        self._send_all([*encode(frame)])
 
     def send_gathered(self, messages: Iterable[tuple[str, Pieces]]) -> None:
         """Send frames without fields, (kind, payload in pieces), in few system calls, copying nothing."""

@@ -3,6 +3,7 @@
 | request | fields | payload | answers |
 |---|---|---|---|
 | configure | buckets, memory_bytes, temp_bytes, threads | | ready |
+| ping | | | ready |
 | plan | sql, relations | parameter messages in parts | planned (names; row schema, parameter schema) |
 | execute | sql, relations | parameter messages in parts | data…, end |
 | upload | bucket, dataset_id, evolves, is_digested | dataset's schema | stored (objects, digest; schema) |

@@ -1,6 +1,7 @@
 """Writes the batches of one upload to Parquet objects, with bounded memory."""
 
 import contextlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from flight_server.domain.dataset import StoredObject
-from flight_server.errors import InvalidArgumentError
+from flight_server.errors import InvalidArgumentError, LakehouseError
 from flight_server.objects.store import ObjectStore, ObjectWriter
 
 ROW_GROUP_ROWS = 122_880
@@ -22,7 +23,11 @@ _COMPRESSION_LEVEL = 1
 
 
 class DatasetWriter:
-    """Collects batches into row groups and writes them as objects of one dataset."""
+    """Collects batches into row groups and writes them as objects of one dataset.
+
+    A thread of its own encodes one row group while the next is collected; whoever calls waits for
+    it before it touches what that thread works on.
+    """
 
     def __init__(self, store: ObjectStore, dataset_id: str, schema: pa.Schema) -> None:
         self._store = store
@@ -34,9 +39,11 @@ class DatasetWriter:
         self._target: ObjectWriter | None = None
         self._parquet: pq.ParquetWriter | None = None
         self._stored: list[StoredObject] = []
+        self._encoder: ThreadPoolExecutor | None = None
+        self._encoding: Future[None] | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Take one batch; full row groups go to storage."""
+        """Take one batch; full row groups go to storage. Raises what went wrong with earlier ones."""
         if batch.num_rows == 0:
             return
         self._pending.append(batch)
@@ -47,30 +54,52 @@ class DatasetWriter:
 
     def finish(self) -> list[StoredObject]:
         """Write what is left, make every object durable, return them."""
+        self._await_encoder()
+        self._end_encoder()
         if self._pending:
-            self._flush()
+            self._encode(pa.Table.from_batches(self._pending, schema=self._schema))
         self._close_object()
         return self._stored
 
     def discard(self) -> None:
-        """Remove everything that was written."""
+        """Remove everything that was written, as far as storage lets us; sweep removes the rest."""
+        self._end_encoder()
         if self._parquet is not None:
             with contextlib.suppress(Exception):  # whatever it says, what it wrote goes
                 self._parquet.close()
         if self._target is not None:
-            self._target.discard()
+            with contextlib.suppress(LakehouseError):
+                self._target.discard()
         for stored in self._stored:
-            self._store.delete(stored.key)
+            with contextlib.suppress(LakehouseError):
+                self._store.delete(stored.key)
 
     def _flush(self) -> None:
+        """Hand the full row groups to the encoder; the rest stays pending unless there are none."""
         table = pa.Table.from_batches(self._pending, schema=self._schema)
+        full = table.num_rows // ROW_GROUP_ROWS * ROW_GROUP_ROWS or table.num_rows
+        rest = table.slice(full)
+        self._pending, self._pending_rows, self._pending_bytes = rest.to_batches(), rest.num_rows, rest.nbytes
+        self._await_encoder()
+        self._encoder = self._encoder or ThreadPoolExecutor(1, thread_name_prefix="parquet-encoder")
+        self._encoding = self._encoder.submit(self._encode, table.slice(0, full))
+
+    def _await_encoder(self) -> None:
+        encoding, self._encoding = self._encoding, None
+        if encoding is not None:
+            encoding.result()
+
+    def _end_encoder(self) -> None:
+        if self._encoder is not None:
+            self._encoder.shutdown()
+
+    def _encode(self, table: pa.Table) -> None:
         parquet = self._parquet or self._open_object(table)
         try:
             parquet.write_table(table, row_group_size=ROW_GROUP_ROWS)
         except pa.ArrowException as error:
             raise InvalidArgumentError(f"the data cannot be written as Parquet: {error}") from error
         self._object_rows += table.num_rows
-        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
         if self._target is not None and self._target.bytes >= _OBJECT_BYTES:
             self._close_object()
 

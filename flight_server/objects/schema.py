@@ -1,6 +1,6 @@
 """Which Arrow schemas can be stored, and how an upload's batches are brought to a dataset's schema."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ from flight_server.errors import InvalidArgumentError, SchemaMismatchError
 
 MAX_COLUMNS = 10_000
 MAX_NESTING = 64
+_MAX_DIGITS = 38
 
 
 def _refuse(what: str) -> Callable[[Kind], Kind]:
@@ -21,15 +22,45 @@ def _refuse(what: str) -> Callable[[Kind], Kind]:
 
 
 def _decimal(kind: Kind) -> Kind:
-    if kind.precision > 38:
+    """Widen what Parquet and SQL do not have, a negative scale or one above the precision, without loss."""
+    scale = max(kind.scale, 0)
+    precision = max(kind.precision + scale - kind.scale, scale)
+    if precision > _MAX_DIGITS:
         raise InvalidArgumentError(
-            f"type {kind} cannot be stored: at most 38 digits; cast it to double or utf8"
+            f"type {kind} cannot be stored: at most {_MAX_DIGITS} digits; cast it to double or utf8"
         )
-    return pa.decimal128(kind.precision, kind.scale)
+    return pa.decimal128(precision, scale)
 
 
-def _fields(kind: Kind) -> list[Field]:
-    return [_storable_field(kind.field(i)) for i in range(kind.num_fields)]
+def _struct(kind: Kind) -> Kind:
+    if not kind.num_fields:
+        raise InvalidArgumentError(f"type {kind} cannot be stored: give the struct a field, or use a boolean")
+    fields = [kind.field(i) for i in range(kind.num_fields)]
+    _check_names(fields, "field")
+    return pa.struct([_storable_field(field) for field in fields])
+
+
+def _fixed_size_list(kind: Kind) -> Kind:
+    if kind.list_size == 0:
+        raise InvalidArgumentError(f"type {kind} cannot be stored: lists of size 0 hold nothing; use a list")
+    return pa.list_(_storable_field(kind.value_field), kind.list_size)
+
+
+def _check_names(fields: Sequence[Field], what: str) -> None:
+    seen: dict[str, str] = {}
+    for name in (field.name for field in fields):
+        if not name:
+            raise InvalidArgumentError(f"every {what} needs a name that is not empty")
+        if "\0" in name:
+            raise InvalidArgumentError(
+                f"the name of {what} {name[:80]!r} holds a NUL, which SQL cannot write"
+            )
+        if name.lower() in seen:
+            raise InvalidArgumentError(
+                f"{what}s {seen[name.lower()]!r} and {name!r} have the same name: "
+                "case makes no difference in SQL"
+            )
+        seen[name.lower()] = name
 
 
 _STORED_AS: tuple[tuple[Callable[[Kind], bool], Callable[[Kind], Kind]], ...] = (
@@ -50,9 +81,12 @@ _STORED_AS: tuple[tuple[Callable[[Kind], bool], Callable[[Kind], Kind]], ...] = 
     (pat.is_duration, _refuse("cast durations to bigint in a unit of your choice")),
     (pat.is_interval, _refuse("cast intervals to bigint or utf8")),
     (pat.is_union, _refuse("use one column for each member of the union")),
-    (pat.is_struct, lambda kind: pa.struct(_fields(kind))),
+    (pat.is_struct, _struct),
     (pat.is_map, lambda kind: pa.map_(storable_type(kind.key_type), storable_type(kind.item_type))),
-    (pat.is_fixed_size_list, lambda kind: pa.list_(_storable_field(kind.value_field), kind.list_size)),
+    (pat.is_fixed_size_list, _fixed_size_list),
+    # pyarrow 26 casts list views to lists with wrong offsets.
+    (pat.is_list_view, _refuse("send it as list")),
+    (pat.is_large_list_view, _refuse("send it as list")),
     (pat.is_nested, lambda kind: pa.list_(_storable_field(kind.value_field))),
 )
 """First matching test → the type stored; types that match nothing are stored as they are."""
@@ -77,9 +111,9 @@ def _nesting(kind: Kind) -> int:
 def storable_schema(schema: pa.Schema) -> pa.Schema:
     """Return the schema that an upload is stored with.
 
-    Raises InvalidArgumentError for a schema without columns, with more than 10,000, with names
-    that are empty, not UTF-8, or equal but for their case, nested deeper than 64, or of a type
-    that Parquet and DuckDB do not share.
+    Raises InvalidArgumentError for a schema without columns, with more than 10,000, with names (of
+    columns or of fields in them) that are empty, not UTF-8, with a NUL, or equal but for their case,
+    nested deeper than 64, or of a type that Parquet and DuckDB do not share.
     """
     try:
         return _storable_schema(schema)
@@ -90,16 +124,8 @@ def storable_schema(schema: pa.Schema) -> pa.Schema:
 def _storable_schema(schema: pa.Schema) -> pa.Schema:
     if not 0 < len(schema) <= MAX_COLUMNS:
         raise InvalidArgumentError(f"a dataset has 1 to {MAX_COLUMNS} columns, not {len(schema)}")
-    seen: dict[str, str] = {}
+    _check_names(list(schema), "column")
     for field in schema:
-        if not field.name:
-            raise InvalidArgumentError("every column needs a name that is not empty")
-        if field.name.lower() in seen:
-            raise InvalidArgumentError(
-                f"columns {seen[field.name.lower()]!r} and {field.name!r} have the same name: "
-                "case makes no difference in SQL"
-            )
-        seen[field.name.lower()] = field.name
         if _nesting(field.type) > MAX_NESTING:
             raise InvalidArgumentError(f"column {field.name!r} is nested deeper than {MAX_NESTING} levels")
     return pa.schema([_column(field) for field in schema])

@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -42,6 +42,7 @@ class ObjectStore:
         self._files, root = pyarrow.fs.FileSystem.from_uri(uri)
         self._root = PurePosixPath(root)
         self._is_local = isinstance(self._files, pyarrow.fs.LocalFileSystem)
+        self._durable_folders: set[Path] = set()
 
     @property
     def local_root(self) -> Path | None:
@@ -69,11 +70,13 @@ class ObjectStore:
     def exists(self, key: str) -> bool:
         """Tell whether there is an object under a key."""
         with storage_errors(self.bucket):
+            faults.operate()
             return self._files.get_file_info(self.path(key)).type == pyarrow.fs.FileType.File
 
     def open(self, key: str) -> pa.NativeFile:
         """Open an object for reading; the caller closes it. Raises NotFoundError."""
         try:
+            faults.operate()
             return self._files.open_input_file(self.path(key))
         except FileNotFoundError as error:
             raise NotFoundError(f"bucket {self.bucket} has no object {key!r}") from error
@@ -86,6 +89,7 @@ class ObjectStore:
         What a symbolic link leads to outside of the root is passed over.
         """
         with storage_errors(self.bucket):
+            faults.operate()
             waiting = [self._files.get_file_info(self.path(key))]
         now = time.time()
         while waiting:
@@ -97,6 +101,7 @@ class ObjectStore:
                 yield ListedObject(own, info.size, now - (info.mtime_ns or 0) / 1e9)
                 continue
             with storage_errors(self.bucket):
+                faults.operate()
                 found = self._files.get_file_info(pyarrow.fs.FileSelector(info.path))
             waiting += sorted(found, key=lambda item: item.path, reverse=True)
 
@@ -106,28 +111,45 @@ class ObjectStore:
     def create(self, key: str) -> "ObjectWriter":
         """Open a new object for writing; nothing of it counts before it is closed."""
         path = self.path(key)
+        folder = Path(path).parent
         with storage_errors(self.bucket):
-            self._files.create_dir(str(PurePosixPath(path).parent), recursive=True)
+            faults.operate()
+            if not self._is_local or not folder.is_dir():
+                self._durable_folders.discard(folder)
+                self._files.create_dir(str(folder), recursive=True)
+            faults.operate()
             return ObjectWriter(self, key, self._files.open_output_stream(path, buffer_size=1 << 20))
 
     def make_durable(self, key: str) -> None:
-        """Force an object and its folder entries to disk; object stores do that on close."""
+        """Force an object and its folder entries to disk; object stores do that on close.
+
+        The entry of a folder is forced once, before its first object counts.
+        """
         if not self._is_local:
             return
         path = Path(self.path(key))
-        for durable in (path, path.parent, path.parent.parent, path.parent.parent.parent):
-            descriptor = os.open(durable, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        folder = path.parent
+        _force(path)
+        _force(folder)
+        if folder not in self._durable_folders:
+            _force(folder.parent)
+            _force(folder.parent.parent)
+            self._durable_folders.add(folder)
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
-        try:
+        with storage_errors(self.bucket), suppress(FileNotFoundError):
+            faults.operate()
             self._files.delete_file(self.path(key))
-        except FileNotFoundError:
-            return
+
+
+def _force(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        faults.operate()
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -170,6 +192,7 @@ class ObjectWriter:
         """Write and hash bytes."""
         with storage_errors(self._store.bucket):
             faults.reach(faults.FULL_DISK)
+            faults.operate()
             self._stream.write(data)
         self._digest.update(data)
         self.bytes += len(data)
@@ -185,6 +208,7 @@ class ObjectWriter:
         self.closed = True
         faults.reach("object-written")
         with storage_errors(self._store.bucket):
+            faults.operate()
             self._stream.close()
             self._store.make_durable(self.key)
         faults.reach("object-closed")
@@ -193,5 +217,6 @@ class ObjectWriter:
         """Close the object and remove it."""
         if not self.closed:
             self.closed = True
-            self._stream.close()
+            with suppress(OSError):  # whatever closing says, the object goes
+                self._stream.close()
         self._store.delete(self.key)

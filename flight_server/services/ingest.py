@@ -109,7 +109,7 @@ class IngestService:
             async with self._dispatcher.upload(request, messages) as upload:
                 faults.reach("ingest-objects-stored")
                 # A killed client's stream looks complete at first: only now is its end known to be one.
-                if call.is_cancelled():
+                if await call.has_left():
                     raise CallCancelledError("the client went away before its upload was complete")
                 _check_rows(call, sum(stored.rows for stored in upload.objects))
                 result = await self._record(call, planned, _change(call, planned, dataset_id, upload), upload)

@@ -192,6 +192,83 @@ def test_missing_objects_are_listed_and_nothing_is_imported(tmp_path: Path, run:
     assert json.loads(run("migrate").stdout)["total"] == 0
 
 
+@pytest.mark.parametrize("command", ["migrate", "sweep"])
+def test_a_data_directory_without_a_catalog_gets_none(tmp_path: Path, run: Run, command: str) -> None:
+    refused = run(command)
+    assert refused.returncode == 1
+    assert "there is no catalog here" in refused.stderr
+    assert not (tmp_path / "data" / "catalog.db").exists()
+
+
+def test_a_name_that_sql_cannot_reach_is_refused_with_its_entry(tmp_path: Path, run: Run) -> None:
+    refused = run("catalog", "import", write_manifest(tmp_path, ("fine", []), ("people@3", [])))
+    assert refused.returncode == 1
+    assert "wrong at the dataset with the id ds-1: 'people@3' is not a table name" in refused.stderr
+
+
+def test_of_many_missing_objects_the_first_are_listed(tmp_path: Path, run: Run) -> None:
+    lost = {"bucket": "data", "size_bytes": 1, "created_at": CREATED}
+    datasets = [(f"t{at}", [{**lost, "key": f"{at}-{part}"} for part in range(100)]) for at in range(15)]
+    refused = run("catalog", "import", write_manifest(tmp_path, *datasets))
+    assert "1500 objects of the manifest do not exist, nothing was imported: primary: 0-0," in refused.stderr
+    assert refused.stderr.rstrip().endswith("primary: 0-19 and 1480 more")
+    assert json.loads(run("migrate").stdout)["total"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["json", "parquet"])
+def test_an_import_needs_no_memory_for_its_size(tmp_path: Path, kind: str) -> None:
+    measured = """
+import re, sys
+from pathlib import Path
+from flight_server.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+    write_object(tmp_path / "data" / "primary", "one.parquet", 0)
+    peaks = []
+    for count in (20_000, 200_000):
+        manifest = tmp_path / f"manifest-{count}"
+        # Half of the datasets have the one real object, all of them many that nobody can look at.
+        keys = [
+            "one.parquet" if at % 20 == 0 else f"folder/of/some/length/{at}.parquet" for at in range(count)
+        ]
+        rows = {
+            "id": [f"{count}-{at // 10}" for at in range(count)],
+            "name": [f"n{at // 10}" for at in range(count)],
+            "created_at": [CREATED] * count,
+            "bucket": ["data" if key == "one.parquet" else "elsewhere" for key in keys],
+            "key": keys,
+            "size_bytes": [1] * count,
+        }
+        _WRITERS[kind](manifest, rows)
+        command = [sys.executable, "-c", measured, "catalog", "import", str(manifest)]
+        done = subprocess.run(
+            [*command, "--data-dir", str(tmp_path / "data")], capture_output=True, text=True
+        )
+        report, peak = done.stdout.splitlines()
+        assert json.loads(report)["objects"] == count
+        assert json.loads(report)["rows"] == count // 20 * ROWS_PER_OBJECT
+        peaks.append(int(peak))
+    assert peaks[1] < 1.3 * peaks[0]
+
+
+def _write_rows_as_json(path: Path, rows: dict[str, list[Any]]) -> None:
+    entries = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+    header = ("id", "name", "created_at")
+    pieces = [{**{name: row[name] for name in header}, "objects": [row]} for row in entries]
+    path.write_text(json.dumps({"datasets": pieces}))
+
+
+_WRITERS: dict[str, Callable[[Path, dict[str, list[Any]]], None]] = {
+    "json": _write_rows_as_json,
+    "parquet": lambda path, rows: pq.write_table(pa.table(rows), path),
+}
+
+
 def test_unknown_keys_of_the_body_are_refused(tmp_path: Path) -> None:
     with serve(data_dir=tmp_path / "data") as server, pytest.raises(pa.ArrowInvalid, match="dry_run"):
         act(server.uri, b'{"dryrun": true}')

@@ -56,7 +56,7 @@ def dataset(
     id: str, *refs: Ref, namespace: str = "primary", name: str = "t", year: int = 2024
 ) -> ImportedDataset:
     objects = tuple(ObjectRef(bucket, key, 1, 1, None, managed=False) for bucket, key in refs)
-    return ImportedDataset(id, namespace, name, datetime(year, 1, 1, tzinfo=UTC), None, objects)
+    return ImportedDataset(id, namespace, name, datetime(year, 1, 1, tzinfo=UTC), objects)
 
 
 def refs(catalog: Catalog, id: str) -> list[Ref]:
@@ -157,7 +157,7 @@ BUCKETS = st.sampled_from(["", "data", "local", "primary", "testing", "profile:u
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(BUCKETS, KEYS), max_size=40))
+@given(st.lists(st.tuples(BUCKETS, KEYS), max_size=40, unique=True))
 def test_sql_and_the_registry_agree_about_every_ref(
     tmp_path_factory: pytest.TempPathFactory, written: list[Ref]
 ) -> None:

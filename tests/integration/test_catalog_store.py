@@ -71,7 +71,7 @@ def keys(catalog: Catalog, commit: int, name: str = "people") -> list[str] | Non
 
 
 def imported(id: str, year: int, *objects: ObjectRef, name: str = "people") -> ImportedDataset:
-    return ImportedDataset(id, "testing", name, datetime(year, 1, 1, tzinfo=UTC), A, objects)
+    return ImportedDataset(id, "testing", name, datetime(year, 1, 1, tzinfo=UTC), objects)
 
 
 def ref(key: str, bucket: str = "data") -> ObjectRef:
@@ -237,7 +237,7 @@ from flight_server.domain.dataset import ImportedDataset
 
 catalog = Catalog.open(sys.argv[1])
 made = datetime(2024, 1, 1, tzinfo=UTC)
-catalog.import_datasets([ImportedDataset(sys.argv[2], "testing", sys.argv[2], made, None, ())], "cli")
+catalog.import_datasets([ImportedDataset(sys.argv[2], "testing", sys.argv[2], made, ())], "cli")
 catalog.close()
 """
 
@@ -334,6 +334,21 @@ def test_import_is_one_commit_and_happens_once(catalog: Catalog) -> None:
     assert catalog.newest_commit() == 1
     commit(catalog, change(APPEND, "3"))
     assert keys(catalog, 2) == ["a/1", "lakehouse://data/2", "3"]
+
+
+def test_pieces_of_one_id_are_one_dataset(catalog: Catalog) -> None:
+    later = replace(imported("i", 2025, ref("2"), ref("3")), namespace=None)
+    first = replace(imported("i", 2024, ref("1"), replace(ref("2"), schema=None)), namespace=None)
+    pieces = [first, imported("j", 2024, name="cities"), later, imported("i", 2024, ref("4"))]
+    report = catalog.import_datasets(pieces, "me")
+    assert (report["datasets"], report["objects"], report["rows"]) == (2, 4, 20)
+    assert [(found.key, found.schema) for found in catalog.list_objects("i", 1)] == [
+        ("1", A), ("2", None), ("3", A), ("4", A),
+    ]  # fmt: skip
+    assert catalog.list_names(1) == [("testing", "cities"), ("testing", "people")]
+    with pytest.raises(InvalidArgumentError, match="dataset k two names, 'people' and 'cities'"):
+        catalog.import_datasets([imported("k", 2024), imported("k", 2024, name="cities")], "me")
+    assert catalog.newest_commit() == 1
 
 
 def test_the_newest_of_imported_names_wins(catalog: Catalog) -> None:

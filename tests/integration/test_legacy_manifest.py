@@ -12,10 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flight_server.catalog.legacy import LegacyDataset, LegacyObject, read_manifest
+from flight_server.catalog import legacy
+from flight_server.catalog.legacy import LegacyDataset, LegacyObject
 from flight_server.errors import InvalidArgumentError
 
 MADE = datetime(2024, 5, 1, 12, tzinfo=UTC)
+
+
+def read_manifest(path: Path) -> list[LegacyDataset]:
+    return list(legacy.read_manifest(path))
 
 
 def item(key: object = "a.parquet", **fields: object) -> dict[str, object]:
@@ -62,19 +67,24 @@ def test_json_and_parquet_say_the_same(tmp_path: Path) -> None:
         "key": columns["key"],
         "size_bytes": columns["size_bytes"],
     }
-    first, _ = read_manifest(write_parquet(tmp_path, short))
-    assert first.created_at == MADE
-    assert [found.bucket for found in first.objects] == ["", ""]
+    first, second, _ = read_manifest(write_parquet(tmp_path, short))
+    assert first.created_at == second.created_at == MADE
+    assert [found.bucket for found in first.objects + second.objects] == ["", ""]
 
 
-def test_entries_of_one_id_are_one_dataset(tmp_path: Path) -> None:
-    newer = "2025-01-01T00:00:00Z"
-    path = write_json(tmp_path, entry(item("1"), item("2")), entry(item("2"), item("3"), created_at=newer))
-    (found,) = read_manifest(path)
-    assert [stored.key for stored in found.objects] == ["1", "2", "3"]
-    assert found.created_at == datetime(2025, 1, 1, tzinfo=UTC)
-    with pytest.raises(InvalidArgumentError, match="dataset i two names, 'people' and 'cities'"):
-        read_manifest(write_json(tmp_path, entry(), entry(name="cities")))
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_large_dataset_comes_in_pieces_or_as_a_whole_when_its_fields_come_last(
+    tmp_path: Path, is_first: bool
+) -> None:
+    items = [item(f"{at}.parquet", note="é" * 200) for at in range(5_000)]
+    fields = entry(*items)
+    ordered = fields if is_first else dict(reversed(fields.items()))
+    path = write_json(tmp_path, ordered, entry(item("z")), {**entry(id="j"), "x": [{"objects": [1.5e3]}]})
+    path.write_text(json.dumps(json.loads(path.read_text()), ensure_ascii=False, indent=1), encoding="utf-8")
+    found = read_manifest(path)
+    assert [len(piece.objects) for piece in found] == ([1_000] * 5 + [0] if is_first else [5_000]) + [1, 0]
+    keys = [stored.key for piece in found for stored in piece.objects]
+    assert keys == [f"{at}.parquet" for at in range(5_000)] + ["z"]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +147,7 @@ def test_a_malformed_entry_is_named(tmp_path: Path, wrong: object, text: str) ->
     ("content", "text"),
     [
         (b"", "neither Parquet nor JSON"),
-        (b'{"datasets": [', "neither Parquet nor JSON: .*line 1"),
+        (b'{"datasets": [', "neither Parquet nor JSON: .* at character 14"),
         (b"\xff\xfe\x00", "neither Parquet nor JSON"),
         (b"[" * 100_000, "neither Parquet nor JSON"),
         (b"[]", r"must be a JSON object \{\"datasets\": \[\.\.\.\]\}"),

@@ -119,7 +119,7 @@ class MemoryIngest:
         try:
             received = [message async for message in messages if len(parse(message).body)]
             await asyncio.sleep(0.05)
-            self.outcome = "cancelled" if call.is_cancelled() else "complete"
+            self.outcome = "cancelled" if await call.has_left() else "complete"
         except asyncio.CancelledError:
             self.outcome = "cancelled"
             raise
