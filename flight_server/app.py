@@ -142,7 +142,7 @@ class _Storage:
 
 
 @asynccontextmanager
-async def _storage(settings: Settings) -> AsyncIterator[_Storage]:
+async def _storage(settings: Settings, spares: int) -> AsyncIterator[_Storage]:
     """Open the catalog, then start the engine process; close both in reverse order."""
     registry = settings.registry()
     catalog = Catalog.open(settings.catalog_url)
@@ -153,7 +153,7 @@ async def _storage(settings: Settings) -> AsyncIterator[_Storage]:
         temp_bytes=settings.engine.temp_bytes,
         threads=os.cpu_count() or 1,
     )
-    dispatcher = Dispatcher(EnginePool(PoolOptions(process, settings.engine.spares)))
+    dispatcher = Dispatcher(EnginePool(PoolOptions(process, spares)))
     try:
         await dispatcher.start()
         yield _Storage(catalog, registry, committer, dispatcher)
@@ -211,7 +211,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with _storage(settings) as storage:
+    async with _storage(settings, settings.engine.spares) as storage:
         services = _services(storage, settings)
         options = ServerOptions(
             host=settings.host,
@@ -257,7 +257,7 @@ async def migrate(settings: Settings, dry_run: bool) -> dict[str, object]:
 
 async def import_manifest(settings: Settings, manifest: Path, progress: Progress) -> dict[str, object]:
     """Import a legacy manifest into the catalog, beside a running server too; return the report."""
-    async with _storage(settings) as storage:
+    async with _storage(settings, spares=0) as storage:
         legacy_import = LegacyImport(storage.catalog, storage.registry, storage.dispatcher)
         return await legacy_import.run(manifest, LOCAL.name, progress)
 
@@ -268,5 +268,5 @@ async def sweep(settings: Settings, asked: Sweep) -> dict[str, object]:
     Raises NotFoundError when there is no catalog: beside a new one every object would be an orphan.
     """
     _require_catalog(settings)
-    async with _storage(settings) as storage:
+    async with _storage(settings, spares=0) as storage:
         return await _sweep_service(storage, settings, InUse()).sweep(LOCAL, asked)

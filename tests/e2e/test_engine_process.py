@@ -22,7 +22,7 @@ from tests.e2e.test_lifecycle import children, eventually, is_alive
 @pytest.fixture(scope="module")
 def fragile() -> Iterator[Server]:
     """A server whose engine processes are killed."""
-    with serve() as running:
+    with serve(engine={"spares": 1}) as running:
         with dbapi.connect(running.uri, autocommit=True) as connection, connection.cursor() as cursor:
             cursor.adbc_ingest("numbers", pa.table({"i": range(1_000)}), mode="create")
         eventually(lambda: len(children(running.process.pid)) == 2)
@@ -98,7 +98,7 @@ BOMB = "SELECT length(lpad('x', 2000000000, 'y')) AS n"
 
 def test_a_statement_that_cannot_be_interrupted_is_ended_at_its_deadline(tmp_path: Path) -> None:
     with (
-        serve(data_dir=tmp_path, limits={"statement_timeout": 0.5}) as server,
+        serve(data_dir=tmp_path, limits={"statement_timeout": 0.5}, engine={"spares": 1}) as server,
         pyarrow.flight.connect(server.uri) as client,
     ):
         eventually(lambda: len(children(server.process.pid)) == 2)

@@ -135,7 +135,7 @@ def test_a_signal_ends_the_server_cleanly(tmp_path: Path, number: signal.Signals
 
 
 def test_an_engine_process_ends_with_its_gateway(tmp_path: Path) -> None:
-    with serve(data_dir=tmp_path) as server:
+    with serve(data_dir=tmp_path, engine={"spares": 1}) as server:
         temporary = Path(tempfile.gettempdir())
         eventually(lambda: [d.parent for d in directories(server.process.pid)] == [temporary] * 2)
         engines, folders = children(server.process.pid), directories(server.process.pid)
