@@ -1,11 +1,13 @@
-"""Reads a JSON text piece by piece, so that a list of any length needs the memory of one item."""
+"""Reads a JSON text value by value, so that a list of any length needs the memory of one item."""
 
-import json
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
-_CHARACTERS = 256 * 1024
-_SPACE = " \t\n\r"
+import ijson
+from ijson.common import ObjectBuilder
+
+_END = ("", None)
+_OPENING = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
 
 
 class JsonStream:
@@ -14,78 +16,51 @@ class JsonStream:
     Raises ValueError where the text is not JSON.
     """
 
-    def __init__(self, text: TextIO) -> None:
-        self._text = text
-        self._buffer = ""
-        self._at = 0
-        self._passed = 0
-        self._is_ended = False
-        self._decoder = json.JSONDecoder()
+    def __init__(self, text: BinaryIO) -> None:
+        self._events = ijson.basic_parse(text, use_float=True)
+        self._event: tuple[str, Any] = _END
+        self._next()
 
-    def peek(self) -> str:
-        """Return the first character of what follows, "" at the end."""
-        while True:
-            while self._at < len(self._buffer):
-                if self._buffer[self._at] not in _SPACE:
-                    return self._buffer[self._at]
-                self._at += 1
-            if not self._fill():
-                return ""
+    @property
+    def is_object(self) -> bool:
+        """Whether an object follows."""
+        return self._event[0] == "start_map"
+
+    @property
+    def is_list(self) -> bool:
+        """Whether a list follows."""
+        return self._event[0] == "start_array"
 
     def value(self) -> Any:
         """Read one value as a whole."""
-        self.peek()
+        builder = ObjectBuilder()
+        depth = 0
         while True:
-            try:
-                value, end = self._decoder.raw_decode(self._buffer, self._at)
-            except json.JSONDecodeError as error:
-                if self._fill():
-                    continue
-                raise ValueError(f"{error.msg} at character {self._passed + error.pos}") from error
-            # A number at the end of what was read may go on.
-            if end < len(self._buffer) or not self._fill():
-                self._at = end
-                return value
+            kind, value = self._event
+            builder.event(kind, value)
+            depth += _OPENING.get(kind, 0)
+            self._next()
+            if depth == 0:
+                return builder.value
 
     def items(self) -> Iterator[None]:
         """Stand before each item of a list in turn."""
-        yield from self._parts("[", "]")
+        self._next()
+        while self._event[0] != "end_array":
+            yield
+        self._next()
 
     def members(self) -> Iterator[str]:
         """Yield each name of an object and stand before its value."""
-        for _ in self._parts("{", "}"):
-            name = self.value() if self.peek() == '"' else self._fail("a name in quotes")
-            self._take(":")
+        self._next()
+        while self._event[0] != "end_map":
+            name = self._event[1]
+            self._next()
             yield name
+        self._next()
 
-    def end(self) -> None:
-        """Be at the end of the text."""
-        if self.peek():
-            self._fail("the end")
-
-    def _parts(self, opening: str, closing: str) -> Iterator[None]:
-        self._take(opening)
-        if self.peek() != closing:
-            yield
-            while self.peek() == ",":
-                self._take(",")
-                yield
-        self._take(closing)
-
-    def _take(self, wanted: str) -> None:
-        if self.peek() != wanted:
-            self._fail(f"{wanted!r}")
-        self._at += 1
-
-    def _fail(self, wanted: str) -> Any:
-        raise ValueError(f"expected {wanted} at character {self._passed + self._at}")
-
-    def _fill(self) -> bool:
-        """Read on, twice as much each time that a value is not complete yet."""
-        if self._is_ended:
-            return False
-        rest = self._buffer[self._at :]
-        more = self._text.read(max(_CHARACTERS, len(rest)))
-        self._passed += self._at
-        self._buffer, self._at, self._is_ended = rest + more, 0, not more
-        return bool(more)
+    def _next(self) -> None:
+        try:
+            self._event = next(self._events, _END)
+        except ijson.JSONError as error:
+            raise ValueError(str(error).split("\n", 1)[0]) from error

@@ -17,6 +17,7 @@ come before its `id`, `name` and `created_at`.
 """
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -81,7 +82,9 @@ def read_manifest(path: Path) -> Iterator[LegacyDataset]:
 
 def _json_entries(path: Path) -> Iterator[LegacyDataset]:
     try:
-        with path.open(encoding="utf-8-sig") as text:
+        with path.open("rb") as text:
+            if text.read(len(BOM_UTF8)) != BOM_UTF8:
+                text.seek(0)
             yield from _json_document(JsonStream(text))
     except (ValueError, RecursionError) as error:
         raise InvalidArgumentError(f"the manifest is neither Parquet nor JSON: {error}") from error
@@ -89,14 +92,13 @@ def _json_entries(path: Path) -> Iterator[LegacyDataset]:
 
 def _json_document(stream: JsonStream) -> Iterator[LegacyDataset]:
     names = []
-    for name in stream.members() if stream.peek() == "{" else _not_read(stream):
+    for name in stream.members() if stream.is_object else _not_read(stream):
         names.append(name)
         if name != "datasets":
             stream.value()
             continue
-        for number, _ in enumerate(stream.items() if stream.peek() == "[" else _list(stream.value(), name)):
+        for number, _ in enumerate(stream.items() if stream.is_list else _list(stream.value(), name)):
             yield from _json_dataset(stream, f"datasets[{number}]")
-    stream.end()
     if "datasets" not in names:
         raise InvalidArgumentError('the manifest must be a JSON object {"datasets": [...]}')
 
@@ -108,10 +110,10 @@ def _not_read(stream: JsonStream) -> Iterator[str]:
 
 def _json_dataset(stream: JsonStream, where: str) -> Iterator[LegacyDataset]:
     """Yield a dataset in pieces; `fields` is complete for each when the objects come last."""
-    fields: dict[str, Any] = {} if stream.peek() == "{" else _object(stream.value(), where)
+    fields: dict[str, Any] = {} if stream.is_object else _object(stream.value(), where)
     objects: list[LegacyObject] = []
     for name in stream.members():
-        if name != "objects" or stream.peek() != "[":
+        if name != "objects" or not stream.is_list:
             fields[name] = stream.value()
             continue
         fields[name] = []
