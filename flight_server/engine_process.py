@@ -24,7 +24,7 @@ from flight_server.engine.failures import Failures
 from flight_server.engine.instance import Instance, InstanceOptions
 from flight_server.engine.relations import Relations
 from flight_server.engine.statements import Running, Statement, Statements
-from flight_server.errors import InternalError, LakehouseError, NotFoundError
+from flight_server.errors import InternalError, InvalidArgumentError, LakehouseError, NotFoundError
 from flight_server.frames import frame as frames
 from flight_server.frames.frame import Frame, FrameSocket, with_parts
 from flight_server.frames.requests import (
@@ -117,6 +117,8 @@ class Connection:
             self._channel.close()
 
     def _answer(self, request: Frame) -> None:
+        if request.kind not in _REQUESTS:
+            raise _ClosedError  # the two sides are out of step: whoever comes next gets a new connection
         try:
             _REQUESTS[request.kind](self, request)
         except (_ClosedError, ConnectionError):
@@ -210,12 +212,15 @@ class Connection:
         writer: DatasetWriter | None = None
         try:
             digest = ContentDigest() if request.fields["is_digested"] else None
-            reader = UploadReader(digest.following(self._messages()) if digest else self._messages())
+            messages = digest.following(self._messages()) if digest else self._messages()
+            reader = UploadReader(messages)
             target = pa.ipc.read_schema(pa.py_buffer(request.payload)) if request.payload else None
             conformer = Conformer(reader.schema, target, evolves=request.fields["evolves"])
             writer = DatasetWriter(store, request.fields["dataset_id"], conformer.schema)
             for batch in reader:
                 writer.write(conformer.conform(batch))
+            if next(messages, None) is not None:
+                raise InvalidArgumentError("the upload goes on after the mark that ends its Arrow stream")
             objects = [[stored.key, stored.rows, stored.bytes, stored.checksum] for stored in writer.finish()]
         except BaseException:
             if writer is not None:

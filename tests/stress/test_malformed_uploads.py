@@ -21,6 +21,9 @@ ALLOWED_GROWTH = 400 * 1024 * 1024
 # ABORTED: two of the uploads that are still valid replace the same dataset at once.
 EXPECTED = {"OK", "ABORTED", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED", "NOT_FOUND"}
 
+FOUND = (1655186204 + 2618, 3737074647 + 5835)
+"""Seeds that once showed a fault: a stream that goes on after its end, a name that is not UTF-8."""
+
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(600)]
 
 TABLES = [
@@ -92,7 +95,7 @@ def test_damaged_uploads_end_nothing(target: Server) -> None:
         put = channel.stream_stream("/arrow.flight.protocol.FlightService/DoPut")
 
         def upload(number: int) -> str:
-            choice = random.Random(seed + number)
+            choice = random.Random(FOUND[number] if number < len(FOUND) else seed + number)
             sent = damage(choice.choice(originals), choice)
             headers = (("x-lakehouse-mode", "replace"),)
             try:
