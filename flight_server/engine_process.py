@@ -222,9 +222,12 @@ class Connection:
             if next(messages, None) is not None:
                 raise InvalidArgumentError("the upload goes on after the mark that ends its Arrow stream")
             objects = [[stored.key, stored.rows, stored.bytes, stored.checksum] for stored in writer.finish()]
-        except BaseException:
+        except BaseException as error:
             if writer is not None:
                 writer.discard()
+            if isinstance(error, pa.ArrowException | ValueError | OverflowError):
+                # Whatever Arrow cannot make sense of, wherever it notices, came from the client.
+                raise InvalidArgumentError(f"the upload cannot be stored: {error}") from error
             raise
         schema = conformer.schema.remove_metadata().serialize().to_pybytes()
         fields = {"objects": objects, "digest": digest.value if digest else ""}

@@ -41,7 +41,7 @@ def _struct(kind: Kind) -> Kind:
 
 
 def _fixed_size_list(kind: Kind) -> Kind:
-    if kind.list_size == 0:
+    if kind.list_size < 1:
         raise InvalidArgumentError(f"type {kind} cannot be stored: lists of size 0 hold nothing; use a list")
     return pa.list_(_storable_field(kind.value_field), kind.list_size)
 

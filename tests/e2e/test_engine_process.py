@@ -48,6 +48,7 @@ def test_the_next_statement_is_answered_by_another_process(fragile: Server) -> N
         assert not set(killed) & {pid for pid in children(fragile.process.pid) if is_alive(pid)}
 
 
+@pytest.mark.slow
 def test_a_statement_that_lost_its_engine_before_it_answered_is_run_again(fragile: Server) -> None:
     slow = "SELECT count(*) AS n FROM range(1000000000) r(i) WHERE i % 3 = 0"
     with pyarrow.flight.connect(fragile.uri) as client:

@@ -80,6 +80,7 @@ def test_a_reader_that_leaves_stops_the_query(server: Server) -> None:
     eventually(lambda: is_idle(server))
 
 
+@pytest.mark.slow
 def test_the_statement_timeout_ends_a_query(tmp_path: Path) -> None:
     with (
         serve(data_dir=tmp_path, limits={"statement_timeout": 0.5}) as server,

@@ -163,6 +163,7 @@ def test_of_two_datasets_of_one_name_the_newest_is_read(tmp_path: Path, run: Run
         assert (set(duplicate["ids"]), duplicate["kept"]) == ({"ds-0", "ds-1"}, "ds-1")
 
 
+@pytest.mark.slow
 def test_objects_of_several_schemas_are_one_dataset_with_the_columns_of_all(tmp_path: Path, run: Run) -> None:
     tables = [
         pa.table({"i": pa.array([1], pa.int32()), "old": ["x"]}),
@@ -206,6 +207,7 @@ def test_a_name_that_sql_cannot_reach_is_refused_with_its_entry(tmp_path: Path, 
     assert "wrong at the dataset with the id ds-1: 'people@3' is not a table name" in refused.stderr
 
 
+@pytest.mark.slow
 def test_of_many_missing_objects_the_first_are_listed(tmp_path: Path, run: Run) -> None:
     lost = {"bucket": "data", "size_bytes": 1, "created_at": CREATED}
     datasets = [(f"t{at}", [{**lost, "key": f"{at}-{part}"} for part in range(100)]) for at in range(15)]

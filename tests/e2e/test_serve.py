@@ -74,6 +74,7 @@ def test_check_config_says_where_everything_is_or_all_that_is_wrong(tmp_path: Pa
     assert all(word in bad.stderr for word in ("port", "primary", "Upper", "s3://", "sesions"))
 
 
+@pytest.mark.slow
 def test_workers_share_a_port_and_a_catalog(tmp_path: Path) -> None:
     with serve(data_dir=tmp_path, workers=2) as server:
         for number in range(8):

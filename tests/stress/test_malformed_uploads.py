@@ -21,8 +21,9 @@ ALLOWED_GROWTH = 400 * 1024 * 1024
 # ABORTED: two of the uploads that are still valid replace the same dataset at once.
 EXPECTED = {"OK", "ABORTED", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED", "NOT_FOUND"}
 
-FOUND = (1655186204 + 2618, 3737074647 + 5835)
-"""Seeds that once showed a fault: a stream that goes on after its end, a name that is not UTF-8."""
+FOUND = (1655186204 + 2618, 3737074647 + 5835, 1539291797 + 909)
+"""Seeds that once showed a fault: a stream that goes on after its end, a name that is not UTF-8, a list
+of negative size."""
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(600)]
 
