@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo serve test test-full check bench lock
+.PHONY: help demo serve test test-full clients check bench lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -18,8 +18,12 @@ serve: $(READY) ## serve with the default settings (ARGS="--port 0 --config F")
 test: $(READY) ## run the tests (under two minutes)
 	@exec $(BIN)/pytest -q $(ARGS)
 
-test-full: $(READY) ## run all tests, the slow ones and those with real services too
+test-full: $(READY) ## run all tests, the slow ones and those with real services and clients too
+	-@$(MAKE) --no-print-directory -k -C tests/clients
 	@exec $(BIN)/pytest -q -m "" $(ARGS)
+
+clients: ## install the third-party clients that test-full runs (.clients)
+	@$(MAKE) --no-print-directory -j2 -C tests/clients
 
 check: $(READY) ## check format, lint, types and layers
 	@$(BIN)/ruff format --check -q .

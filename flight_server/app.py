@@ -18,12 +18,15 @@ from flight_server.domain.bucket import BucketRegistry
 from flight_server.domain.identity import LOCAL
 from flight_server.domain.statement import Sweep
 from flight_server.errors import NotFoundError
+from flight_server.flight.handlers.cancel import CancelHandlers
 from flight_server.flight.handlers.ingest import IngestHandlers
 from flight_server.flight.handlers.metadata import MetadataHandlers
 from flight_server.flight.handlers.migrate import MigrateHandlers
 from flight_server.flight.handlers.paths import PathHandlers
+from flight_server.flight.handlers.polls import PollHandlers
 from flight_server.flight.handlers.prepared import PreparedHandlers
 from flight_server.flight.handlers.register import RegisterHandlers
+from flight_server.flight.handlers.renew import RenewHandlers
 from flight_server.flight.handlers.sessions import SessionHandlers
 from flight_server.flight.handlers.sql_info import SqlInfoHandlers
 from flight_server.flight.handlers.statement import StatementHandlers
@@ -36,27 +39,37 @@ from flight_server.flight.wire.commands import (
     GetSqlInfo,
     PreparedStatementQuery,
     PreparedStatementUpdate,
+    RunningQuery,
     StatementIngest,
     StatementQuery,
     StatementUpdate,
 )
 from flight_server.flight.wire.tickets import StatementTicket
+from flight_server.services.cancel import CancelService
 from flight_server.services.commits import Committer
 from flight_server.services.flights import FlightService
 from flight_server.services.handles import Handles
+from flight_server.services.held import HeldMessages
 from flight_server.services.ingest import IngestOptions, IngestService
+from flight_server.services.keys import KeyService
 from flight_server.services.legacy_import import LegacyImport, Progress
 from flight_server.services.listing import DatasetListing
 from flight_server.services.metadata import MetadataService
 from flight_server.services.migration import MigrationService
+from flight_server.services.polls import PollService
 from flight_server.services.prepared import PreparedService
+from flight_server.services.queries import Queries
 from flight_server.services.query import QueryLimits, QueryService
 from flight_server.services.register import RegisterService
 from flight_server.services.reservations import Reservations
 from flight_server.services.resolution import Names
+from flight_server.services.session_options import SessionOptions
+from flight_server.services.session_verbs import SessionVerbs
 from flight_server.services.sessions import SessionService
+from flight_server.services.sql_info import ServerFacts
 from flight_server.services.sql_schemas import SqlSchemas
 from flight_server.services.sweep import InUse, SweepService
+from flight_server.services.system_tables import SystemTables
 from flight_server.services.tables import TableService
 from flight_server.services.transactions import TransactionService
 from flight_server.telemetry import logging
@@ -64,12 +77,13 @@ from flight_server.telemetry import logging
 
 def build_routes(services: Services) -> Routes:
     """Return the server's whole surface: every command, ticket and action with its handler."""
-    statement = StatementHandlers(services.query, services.prepared)
+    statement = StatementHandlers(services.query)
     prepared = PreparedHandlers(services.prepared)
     ingest = IngestHandlers(services.ingest)
     paths = PathHandlers(services.query, services.ingest, services.flights)
     sql_info = SqlInfoHandlers(services.metadata)
-    metadata = MetadataHandlers(services.tables)
+    metadata = MetadataHandlers(services.tables, services.keys)
+    polls = PollHandlers(services.query, services.prepared, services.polls)
     return Routes(
         infos={
             StatementQuery: statement.info,
@@ -77,6 +91,11 @@ def build_routes(services: Services) -> Routes:
             GetSqlInfo: sql_info.info,
             DatasetPath: paths.info,
             **dict.fromkeys(metadata.streams, metadata.info),
+        },
+        polls={
+            StatementQuery: polls.statement,
+            PreparedStatementQuery: polls.prepared_statement,
+            RunningQuery: polls.running,
         },
         schemas={
             StatementQuery: statement.schema,
@@ -104,7 +123,8 @@ def build_routes(services: Services) -> Routes:
 
 def _actions(services: Services, prepared: PreparedHandlers) -> dict[str, ActionRoute]:
     transactions = TransactionHandlers(services.transactions)
-    sessions = SessionHandlers(services.sessions)
+    sessions = SessionHandlers(services.sessions, services.session_options, services.query)
+    cancel = CancelHandlers(services.cancel)
     migrate = MigrateHandlers(services.migration)
     register = RegisterHandlers(services.register)
     sweep = SweepHandlers(services.sweep)
@@ -113,7 +133,17 @@ def _actions(services: Services, prepared: PreparedHandlers) -> dict[str, Action
         "ClosePreparedStatement": ActionRoute(prepared.close, "Drop a prepared statement."),
         "BeginTransaction": ActionRoute(transactions.begin, "Begin a transaction."),
         "EndTransaction": ActionRoute(transactions.end, "Commit or roll back a transaction."),
+        "SetSessionOptions": ActionRoute(sessions.set_options, "Set options of the session."),
+        "GetSessionOptions": ActionRoute(sessions.get_options, "Show the options of the session."),
         "CloseSession": ActionRoute(sessions.close, "End the session of this connection."),
+        "CancelFlightInfo": ActionRoute(cancel.flight_info, "Cancel a query by its FlightInfo."),
+        "CancelQuery": ActionRoute(cancel.query, "Cancel a query; CancelFlightInfo is its successor."),
+        "RenewFlightEndpoint": ActionRoute(
+            RenewHandlers(services.query).renew, "Make the ticket of a statement good for longer."
+        ),
+        "cancel_query": ActionRoute(
+            cancel.by_id, 'Cancel a query by its id: {"query_id": "…"} in, {"query_id", "status"} out.'
+        ),
         "migrate": ActionRoute(
             migrate.migrate,
             'Bring the catalog into canonical form: {"dry_run": false} in, one JSON report out.',
@@ -166,15 +196,29 @@ async def _storage(settings: Settings, spares: int) -> AsyncIterator[_Storage]:
 def _services(storage: _Storage, settings: Settings) -> Services:
     limits = settings.limits
     secret_keys = storage.catalog.secret_keys()
-    names = Names(storage.catalog, storage.registry)
     sessions = SessionService(secret_keys, limits.session_idle, limits.sessions)
+    queries = Queries()
+    system_tables = SystemTables(storage.catalog, storage.registry, sessions, queries)
+    names = Names(storage.catalog, storage.registry, system_tables)
     transactions = TransactionService(storage.committer, sessions, storage.dispatcher)
     reservations = Reservations()
     in_use = InUse(lambda: transactions.oldest_snapshot, transactions.staged_keys, reservations.seconds)
     listing, sql_schemas = DatasetListing(names, transactions), SqlSchemas(storage.dispatcher)
-    handles = Handles(secret_keys, limits.held_results_bytes)
+    held = HeldMessages(limits.held_results_bytes)
+    handles = Handles(secret_keys, held)
     query_limits = QueryLimits(limits.statement_bytes, limits.statement_timeout or None)
-    query = QueryService(storage.dispatcher, names, transactions, handles, query_limits)
+    session_options = SessionOptions(sessions, names)
+    query = QueryService(
+        storage.dispatcher,
+        names,
+        transactions,
+        handles,
+        queries,
+        held,
+        sessions,
+        SessionVerbs(session_options, transactions),
+        query_limits,
+    )
     return Services(
         query=query,
         prepared=PreparedService(query, transactions, handles),
@@ -185,10 +229,24 @@ def _services(storage: _Storage, settings: Settings) -> Services:
         register=RegisterService(storage.dispatcher, names, storage.committer),
         sweep=_sweep_service(storage, settings, in_use),
         migration=MigrationService(storage.catalog, storage.registry, storage.committer),
-        metadata=MetadataService(),
+        metadata=MetadataService(_facts(storage.registry, settings), storage.dispatcher.facts),
         tables=TableService(names, listing, sql_schemas),
+        keys=KeyService(),
         flights=FlightService(names, listing, sql_schemas, query),
+        cancel=CancelService(query, queries, handles),
+        polls=PollService(query, queries, storage.dispatcher, handles, held, limits.session_idle),
         sessions=sessions,
+        session_options=session_options,
+    )
+
+
+def _facts(registry: BucketRegistry, settings: Settings) -> ServerFacts:
+    limits = settings.limits
+    return ServerFacts(
+        is_read_only=all(bucket.read_only for bucket in registry),
+        session_idle=limits.session_idle,
+        statement_bytes=limits.statement_bytes,
+        sessions=limits.sessions,
     )
 
 
@@ -226,6 +284,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         ready(f"grpc://{host}:{port}")
         await stopping.wait()
         await server.stop()
+        services.polls.stop()
 
 
 def _allow_many_connections() -> None:

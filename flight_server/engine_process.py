@@ -8,12 +8,11 @@ Every other connection is served by a thread of its own.
 import contextlib
 import logging
 import os
-import select
 import shutil
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,9 @@ import pyarrow as pa
 from flight_server.engine.failures import Failures
 from flight_server.engine.instance import Instance, InstanceOptions
 from flight_server.engine.relations import Relations
-from flight_server.engine.statements import Running, Statement, Statements
+from flight_server.engine.statement import Caller, Done, Questions, Running, Statement
+from flight_server.engine.statements import Planned, Statements
+from flight_server.engine.watcher import HangupWatcher
 from flight_server.errors import InternalError, InvalidArgumentError, LakehouseError, NotFoundError
 from flight_server.frames import frame as frames
 from flight_server.frames.frame import Frame, FrameSocket, with_parts
@@ -31,6 +32,8 @@ from flight_server.frames.requests import (
     Relation,
     TableName,
     decode_relations,
+    encode_done,
+    encode_facts,
     encode_names,
     relations_ahead,
 )
@@ -56,45 +59,6 @@ _PAGE_OBJECTS = 1_000
 
 class _ClosedError(Exception):
     """The gateway closed the connection: whatever ran on it is cancelled."""
-
-
-class HangupWatcher:
-    """Cancels what runs on a connection when the gateway closes it.
-
-    One thread waits for all connections; a connection is registered once, so a statement pays
-    nothing. `_lock` guards the map of what runs.
-    """
-
-    def __init__(self) -> None:
-        self._poll = select.epoll()
-        self._lock = threading.Lock()
-        self._running: dict[int, Running | None] = {}
-        threading.Thread(target=self._watch, name="hangup-watcher", daemon=True).start()
-
-    def add(self, descriptor: int) -> None:
-        """Begin to watch a connection."""
-        with self._lock:
-            self._running[descriptor] = None
-        self._poll.register(descriptor, select.EPOLLRDHUP | select.EPOLLONESHOT)
-
-    def remove(self, descriptor: int) -> None:
-        """Stop watching, before the connection is closed here."""
-        with self._lock:
-            del self._running[descriptor]
-        self._poll.unregister(descriptor)
-
-    def set_running(self, descriptor: int, running: Running | None) -> None:
-        """Say what is to be cancelled when the connection closes."""
-        with self._lock:
-            self._running[descriptor] = running
-
-    def _watch(self) -> None:
-        while True:
-            for descriptor, _ in self._poll.poll():
-                with self._lock:
-                    running = self._running.get(descriptor)
-                if running is not None:
-                    running.cancel()
 
 
 class Connection:
@@ -127,11 +91,25 @@ class Connection:
             self._channel.send(_refusal(request.kind, error))
 
     def plan(self, request: Frame) -> None:
-        """Bind a statement; answer with the schemas of its rows and of its parameters."""
+        """Bind a query, or run a statement that has effects."""
         with self._statement(request) as statement:
-            names, binding = self._process.statements.plan(statement)
-        schemas = [schema.serialize().to_pybytes() for schema in (binding.schema, binding.parameters)]
-        self._channel.send(with_parts("planned", {"names": encode_names(names)}, schemas))
+            answer = self._process.statements.plan(statement, runs=request.fields["runs"])
+        if isinstance(answer, Done):
+            sessions, caller = self._process.statements.sessions, statement.caller
+            holdings = sessions.get(caller.session_id, has_state=False).holdings()
+            self._channel.send(encode_done(answer.count, answer.verb, holdings, answer.messages))
+        else:
+            self._channel.send(_planned(answer))
+
+    def settle(self, request: Frame) -> None:
+        """End a transaction in which a session changed temporary tables."""
+        self._process.statements.sessions.settle(request.fields["session"], request.fields["commit"])
+        self._channel.send(Frame("settled"))
+
+    def forget(self, request: Frame) -> None:
+        """Drop what a session keeps here."""
+        self._process.statements.sessions.forget(request.fields["session"])
+        self._channel.send(Frame("forgotten"))
 
     def execute(self, request: Frame) -> None:
         """Run a statement; answer with its rows as ready FlightData messages."""
@@ -144,10 +122,14 @@ class Connection:
                 if size >= _FLUSH_BYTES:
                     self._channel.send_gathered(pending)
                     pending, size = [], 0
-        self._channel.send_gathered([*pending, ("end", [])])
+        self._channel.send_gathered(pending, Frame("end", {"rows": statement.running.rows}))
 
-    @contextlib.contextmanager
-    def _statement(self, request: Frame) -> Iterator[Statement]:
+    def progress(self, request: Frame) -> None:
+        """Tell how much of a statement is done that runs on another connection."""
+        running = self._process.measured.get(request.fields["query"])
+        self._channel.send(Frame("measured", {"done": running.progress() if running else None}))
+
+    def _questions(self, request: Frame) -> Questions:
         ahead = relations_ahead(request)
 
         def resolve(names: Sequence[TableName]) -> Sequence[str]:
@@ -156,6 +138,12 @@ class Connection:
                 answer = self._ask(Frame("resolve", {"names": encode_names(unknown)}))
                 ahead.update(zip(unknown, answer.fields["relations"], strict=True))
             return [ahead[name] for name in names]
+
+        def qualify(names: Sequence[TableName]) -> Sequence[Sequence[str]]:
+            paths: list[list[str]] = self._ask(Frame("qualify", {"names": encode_names(names)})).fields[
+                "paths"
+            ]
+            return paths
 
         def describe(relations: Sequence[str]) -> dict[str, Relation]:
             return decode_relations(self._ask(Frame("describe", {"relations": list(relations)})))
@@ -169,12 +157,29 @@ class Connection:
                 after = answer.fields["next"]
             return pa.concat_tables(pages)
 
-        running = Running()
+        return Questions(resolve, qualify, describe, rows)
+
+    @contextlib.contextmanager
+    def _statement(self, request: Frame) -> Iterator[Statement]:
+        query_id = request.fields.get("query")
+        running = Running(measures=query_id is not None)
+        if query_id is not None:
+            self._process.measured[query_id] = running
         self._process.watcher.set_running(self._channel.fileno(), running)
         try:
-            yield Statement(request.fields["sql"], request.parts(), resolve, describe, rows, running)
+            questions, fields = self._questions(request), request.fields
+            caller = self._caller(fields["caller"])
+            expected, compression = fields.get("expected", ""), fields.get("compression")
+            yield Statement(fields["sql"], request.parts(), questions, caller, expected, running, compression)
         finally:
             self._process.watcher.set_running(self._channel.fileno(), None)
+            if query_id is not None:
+                self._process.measured.pop(query_id, None)
+
+    def _caller(self, fields: Mapping[str, Any]) -> Caller:
+        state = self._process.statements.sessions.get(fields["session"], fields["has_state"])
+        settings = tuple(fields["settings"].items())
+        return Caller(fields["session"], state, settings, fields["transaction"])
 
     def _ask(self, question: Frame) -> Frame:
         self._channel.send(question)
@@ -262,6 +267,10 @@ class Connection:
         schema, names = self._process.statements.types(pa.ipc.read_schema(pa.py_buffer(request.payload)))
         self._channel.send(Frame("typed", {"names": names}, schema.serialize().to_pybytes()))
 
+    def facts(self, _request: Frame) -> None:
+        """Tell what DuckDB says about itself."""
+        self._channel.send(encode_facts(self._process.statements.facts()))
+
     def list(self, request: Frame) -> None:
         """List what lies under a key; answer page by page."""
         listed = self._process.store(request.fields["bucket"]).list(request.fields["key"])
@@ -278,6 +287,20 @@ class Connection:
         self._channel.send(Frame("deleted"))
 
 
+def _planned(planned: Planned) -> Frame:
+    binding = planned.binding
+    schemas = [schema.serialize().to_pybytes() for schema in (binding.schema, binding.parameters)]
+    fields = {
+        "sql": planned.sql,
+        "names": encode_names(planned.names),
+        "digest": planned.digest,
+        "is_update": planned.is_update,
+        "is_shared": planned.is_shared,
+        "has_effects": planned.has_effects,
+    }
+    return with_parts("planned", fields, schemas)
+
+
 def _refusal(kind: str, error: Exception) -> Frame:
     """Return the frame that tells the gateway of an error; what is a bug of ours is logged here."""
     if isinstance(error, LakehouseError):
@@ -288,12 +311,16 @@ def _refusal(kind: str, error: Exception) -> Frame:
 
 _REQUESTS: dict[str, Callable[[Connection, Frame], None]] = {
     "plan": Connection.plan,
+    "settle": Connection.settle,
+    "forget": Connection.forget,
     "execute": Connection.execute,
     "upload": Connection.upload,
     "digest": Connection.digest,
     "inspect": Connection.inspect,
     "list": Connection.list,
     "types": Connection.types,
+    "facts": Connection.facts,
+    "progress": Connection.progress,
     "delete": Connection.delete,
 }
 
@@ -316,6 +343,7 @@ class EngineProcess:
         failures = Failures([str(temp), *(str(root) for root in roots)])
         self.statements = Statements(instance, Relations(instance, self._stores, failures), failures)
         self.watcher = HangupWatcher()
+        self.measured: dict[str, Running] = {}
 
     def store(self, bucket: str) -> ObjectStore:
         """Return the objects of a bucket. Raises NotFoundError."""

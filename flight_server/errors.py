@@ -8,7 +8,8 @@ LakehouseError
 ├── PermissionDeniedError      visible to the caller, but the verb is not granted
 ├── UnauthenticatedError       the credentials are missing, wrong or expired
 ├── FailedPreconditionError    the state of the server or of the data does not allow it
-├── ConflictError              somebody else's commit moved what this one started from
+├── ConflictError              what this started from has moved: start again
+│   └── StateLostError         the temporary state of a session is gone
 ├── ResourceExhaustedError     a limit was reached
 ├── UnavailableError           a bucket, an engine process or the server is down; try again
 ├── DeadlineExceededError      the statement ran out of time
@@ -62,6 +63,10 @@ class FailedPreconditionError(LakehouseError):
 
 class ConflictError(LakehouseError):
     """A concurrent commit changed what this one started from."""
+
+
+class StateLostError(ConflictError):
+    """The temporary state of a session is gone, with the engine process that kept it."""
 
 
 class ResourceExhaustedError(LakehouseError):

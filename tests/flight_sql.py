@@ -1,5 +1,7 @@
 """SQL through a plain `pyarrow.flight` client: the few bytes of protobuf that it takes."""
 
+from typing import TypeAlias
+
 import pyarrow as pa
 import pyarrow.flight
 
@@ -11,17 +13,30 @@ _NUMBERS = {
     "table_name_filter_pattern": 3,
     "table_types": 4,
     "include_schema": 5,
+    "db_schema": 2,
+    "table": 3,
+    "pk_table": 3,
+    "fk_table": 6,
+    "data_type": 1,
+    "info": 1,
 }
-"""Field numbers of the commands that list schemas and tables."""
+"""Field numbers of the metadata commands."""
+
+_Value: TypeAlias = str | bool | int | list[str] | list[int]
+
+
+def _varint(value: int) -> bytes:
+    """Encode an integer; negative ones take the ten bytes of 64 bits."""
+    rest, encoded = value % (1 << 64), bytearray()
+    while rest > 0x7F:
+        encoded.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes([*encoded, rest])
 
 
 def _field(number: int, value: bytes) -> bytes:
     """Encode a length-delimited protobuf field."""
-    size, length = len(value), bytearray()
-    while size > 0x7F:
-        length.append(size & 0x7F | 0x80)
-        size >>= 7
-    return bytes([number << 3 | 2, *length, size]) + value
+    return bytes([number << 3 | 2]) + _varint(len(value)) + value
 
 
 def statement_query(sql: str) -> pa.flight.FlightDescriptor:
@@ -29,16 +44,16 @@ def statement_query(sql: str) -> pa.flight.FlightDescriptor:
     return _descriptor("StatementQuery", _field(1, sql.encode()))
 
 
-def command(name: str, **fields: str | list[str] | bool) -> pa.flight.FlightDescriptor:
+def command(name: str, **fields: _Value) -> pa.flight.FlightDescriptor:
     """Return the descriptor of a metadata command, such as `command("GetTables", catalog="lakehouse")`."""
     body = b""
     for field, value in fields.items():
         number = _NUMBERS[field]
-        if isinstance(value, bool):
-            body += bytes([number << 3, value])
-        else:
-            texts = value if isinstance(value, list) else [value]
-            body += b"".join(_field(number, text.encode()) for text in texts)
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, str):
+                body += _field(number, item.encode())
+            else:
+                body += bytes([number << 3]) + _varint(item)
     return _descriptor(name, body)
 
 

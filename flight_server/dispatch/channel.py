@@ -7,7 +7,8 @@ from collections import deque
 from pathlib import Path
 from typing import cast
 
-from flight_server.errors import UnavailableError
+from flight_server.domain.execution import CANCELLED
+from flight_server.errors import CallCancelledError, UnavailableError
 from flight_server.frames import frame as frames
 from flight_server.frames.frame import Arrival, Frame, FrameBuffer
 
@@ -23,12 +24,13 @@ class EngineLostError(UnavailableError):
 class _Protocol(asyncio.BufferedProtocol):
     """Receives frames, one large one ahead at most, and tells when what is sent has gone out.
 
-    `failure` is set when the connection has ended.
+    `failure` is set when the connection has ended, `is_cancelled` when we ended it.
     """
 
     def __init__(self) -> None:
         self._arrivals: deque[Arrival] = deque()
         self.failure: Exception | None = None
+        self.is_cancelled = False
         self.ended = asyncio.Event()
         self._buffer = FrameBuffer()
         self._is_dropping = False
@@ -70,13 +72,11 @@ class _Protocol(asyncio.BufferedProtocol):
     async def drain(self) -> None:
         if not self._drained.is_set():
             await self._drained.wait()
-        if self.failure is not None:
-            raise EngineLostError(_GONE) from self.failure
+        self.check()
 
     async def receive(self) -> Frame:
         while not self._arrivals:
-            if self.failure is not None:
-                raise EngineLostError(_GONE) from self.failure
+            self.check()
             self._arrived.clear()
             await self._arrived.wait()
         arrival = self._arrivals.popleft()
@@ -85,6 +85,20 @@ class _Protocol(asyncio.BufferedProtocol):
         if was_full and self._held_bytes < _READ_AHEAD_BYTES:
             self.transport.resume_reading()
         return arrival.frame()
+
+    def check(self) -> None:
+        if self.is_cancelled:
+            raise CallCancelledError(CANCELLED)
+        if self.failure is not None:
+            raise EngineLostError(_GONE) from self.failure
+
+    def cancel(self) -> None:
+        """Close, and let whoever waits here know why."""
+        self.is_cancelled = True
+        self._arrivals.clear()
+        self.transport.abort()
+        self._arrived.set()
+        self._drained.set()
 
     def drop(self) -> None:
         """Forget what has arrived and whatever will."""
@@ -121,6 +135,11 @@ class Channel:
         """Close the connection; what runs on it is cancelled."""
         self._transport.close()
 
+    def cancel(self) -> None:
+        """Close the connection under whoever waits for an answer here, who gets CallCancelledError."""
+        self.is_reusable = False
+        self._protocol.cancel()
+
     async def ended(self, seconds: float) -> bool:
         """Cancel what runs here, close, and tell whether it ended within some seconds."""
         try:
@@ -138,6 +157,7 @@ class Channel:
     async def send(self, frame: Frame) -> None:
         """Send a frame, waiting while the engine process is busy with earlier ones."""
         self.is_reusable = False
+        self._protocol.check()
         if self._transport.is_closing():
             raise EngineLostError(_GONE)
         for piece in frames.encode(frame):
@@ -154,4 +174,4 @@ class Channel:
 
     def done(self) -> None:
         """Say that the request was answered to its end."""
-        self.is_reusable = True
+        self.is_reusable = not self._protocol.is_cancelled

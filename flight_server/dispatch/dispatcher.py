@@ -3,72 +3,31 @@
 import asyncio
 import builtins
 import contextlib
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
 from flight_server.dispatch.channel import Channel, EngineLostError
 from flight_server.dispatch.pool import EnginePool
+from flight_server.dispatch.statements import (
+    DoneStatement,
+    PlannedStatement,
+    StatementRequest,
+    Worker,
+    statement_frame,
+)
 from flight_server.domain.dataset import StoredObject
 from flight_server.errors import (
-    DeadlineExceededError,
     InternalError,
     LakehouseError,
     ResourceExhaustedError,
     UnavailableError,
 )
-from flight_server.frames import frame as frames
 from flight_server.frames.frame import Frame
-from flight_server.frames.requests import (
-    Relation,
-    SystemPage,
-    TableName,
-    decode_names,
-    encode_relations,
-    statement_frame,
-)
+from flight_server.frames.requests import EngineFacts, decode_facts, decode_names, decode_verb
 
 _SCHEMA_MESSAGES = 1
 """How many messages come before the rows; they are the same each time."""
-
-
-class Resolution(Protocol):
-    """Answers an engine process's questions about one statement, at its commit and for its caller."""
-
-    def resolve(self, names: Sequence[TableName]) -> Sequence[str]:
-        """Return the relation of each dataset name. Raises NotFoundError."""
-
-    def describe(self, relations: Sequence[str]) -> Mapping[str, Relation]:
-        """Return columns and objects of relations that `resolve` named."""
-
-    def rows(self, relation: str, after: int | None) -> SystemPage:
-        """Return the next rows of a system table that `resolve` named; called in a thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class StatementRequest:
-    """A statement, its bound parameters as FlightData messages, and names resolved ahead.
-
-    `timeout` bounds the seconds that the engine process may work on it, None for no bound; the
-    time in which a client reads does not count.
-    """
-
-    sql: str
-    resolution: Resolution
-    parameters: Sequence[bytes] = ()
-    relations: Mapping[TableName, str] = field(default_factory=dict)
-    timeout: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedStatement:
-    """Schemas of a statement's rows and parameters, as encapsulated IPC messages, and what it names."""
-
-    schema: bytes
-    parameters: bytes
-    names: tuple[TableName, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +93,56 @@ class Dispatcher:
     async def plan(self, request: StatementRequest) -> PlannedStatement:
         """Bind a statement without running it; once more when its engine process ended."""
         try:
-            return await self._plan(request)
+            answer = await self._plan(request, runs=False)
         except EngineLostError:
-            return await self._plan(request)
+            answer = await self._plan(request, runs=False)
+        assert isinstance(answer, PlannedStatement)  # noqa: S101 - nothing is done unless asked for
+        return answer
 
-    async def _plan(self, request: StatementRequest) -> PlannedStatement:
-        async with self._pool.connection() as channel:
-            await channel.send(_frame("plan", request))
-            answer = await _Worker(channel, self._pool, request).answer()
+    async def run(self, request: StatementRequest) -> PlannedStatement | DoneStatement:
+        """Bind a query, or run a statement that has effects.
+
+        Of those whose engine process ended meanwhile only queries are sent again.
+        """
+        try:
+            return await self._plan(request, runs=True)
+        except EngineLostError:
+            planned = await self.plan(request)
+            if planned.has_effects:
+                raise
+            return planned
+
+    async def _plan(self, request: StatementRequest, runs: bool) -> PlannedStatement | DoneStatement:
+        frame = statement_frame("plan", request)
+        frame.fields.update(runs=runs, expected=request.expected)
+        async with self._working(request) as channel:
+            await channel.send(frame)
+            answer = await Worker(channel, self._pool, request).answer()
             channel.done()
-            schema, parameters = answer.parts()
-            return PlannedStatement(schema, parameters, tuple(decode_names(answer.fields["names"])))
+        fields, parts = answer.fields, answer.parts()
+        if answer.kind == "done":
+            verb, holdings = decode_verb(fields["verb"]), tuple(fields["holdings"])
+            return DoneStatement(fields["count"], verb, tuple(parts), holdings)
+        names = tuple(decode_names(fields["names"]))
+        said = [fields[name] for name in ("sql", "digest", "is_update", "is_shared", "has_effects")]
+        return PlannedStatement(parts[0], parts[1], names, *said)
 
-    async def stream(self, request: StatementRequest) -> AsyncIterator[bytes]:
+    async def settle(self, session_id: str, commit: bool) -> None:
+        """End a transaction in which a session changed temporary tables."""
+        await self._ask(Frame("settle", {"session": session_id, "commit": commit}))
+
+    async def forget(self, session_id: str) -> None:
+        """Drop what a session keeps in the engine process."""
+        await self._ask(Frame("forget", {"session": session_id}))
+
+    async def _ask(self, question: Frame) -> Frame:
+        async with self._pool.connection() as channel:
+            await channel.send(question)
+            answer = await channel.receive()
+            channel.done()
+        return answer
+
+    async def stream(self, request: StatementRequest) -> AsyncGenerator[bytes, None]:
         """Run a statement; yield its FlightData messages. Closing the iterator cancels it.
 
         A statement whose engine process ended before it had sent a row is run once more.
@@ -169,12 +165,29 @@ class Dispatcher:
                 sent = max(0, sent - 1)
 
     async def _stream(self, request: StatementRequest) -> AsyncGenerator[bytes, None]:
-        async with self._pool.connection() as channel:
-            await channel.send(_frame("execute", request))
-            worker = _Worker(channel, self._pool, request)
+        async with self._working(request) as channel:
+            await channel.send(statement_frame("execute", request))
+            worker = Worker(channel, self._pool, request)
             while (frame := await worker.answer()).kind == "data":
                 yield frame.payload
             channel.done()
+            request.execution.rows = frame.fields["rows"]
+
+    @contextlib.asynccontextmanager
+    async def _working(self, request: StatementRequest) -> AsyncIterator[Channel]:
+        """Lease a connection for a statement; cancelling its execution closes it."""
+        async with self._pool.connection() as channel:
+            with request.execution.stopped_by(channel.cancel):
+                yield channel
+
+    async def progress(self, query_id: str) -> float | None:
+        """Return how much of a statement is done, 0 to 1, None when that is not known."""
+        async with self._pool.connection() as channel:
+            await channel.send(Frame("progress", {"query": query_id}))
+            answer = await channel.receive()
+            channel.done()
+        done: float | None = answer.fields["done"]
+        return done
 
     @contextlib.asynccontextmanager
     async def upload(self, request: UploadRequest, messages: AsyncIterator[bytes]) -> AsyncIterator[Upload]:
@@ -225,6 +238,14 @@ class Dispatcher:
             channel.done()
         return answer.payload, answer.fields["names"]
 
+    async def facts(self) -> EngineFacts:
+        """Return what DuckDB says about itself."""
+        async with self._pool.connection() as channel:
+            await channel.send(Frame("facts"))
+            answer = await channel.receive()
+            channel.done()
+        return decode_facts(answer)
+
     async def list(self, bucket: str, key: str) -> AsyncGenerator[builtins.list[ListedObject], None]:
         """List the object of a key, or all below it when it is a folder, in pages."""
         async with self._pool.connection() as channel:
@@ -239,64 +260,6 @@ class Dispatcher:
             await channel.send(Frame("delete", {"bucket": bucket, "keys": [*keys]}))
             await channel.receive()
             channel.done()
-
-
-def _frame(kind: str, request: StatementRequest) -> Frame:
-    return statement_frame(kind, request.sql, request.relations, request.parameters)
-
-
-class _Worker:
-    """An engine process at work on a statement: answers its questions and keeps its time."""
-
-    def __init__(self, channel: Channel, pool: EnginePool, request: StatementRequest) -> None:
-        self._channel = channel
-        self._pool = pool
-        self._resolution = request.resolution
-        self._timeout = request.timeout
-        self._worked = 0.0
-
-    async def answer(self) -> Frame:
-        """Receive the next frame that is not a question. Raises DeadlineExceededError."""
-        if self._timeout is None:
-            return await self._next()
-        began = time.monotonic()
-        try:
-            async with asyncio.timeout(self._timeout - self._worked):
-                return await self._next()
-        except TimeoutError as error:
-            self._pool.end_overdue(self._channel)
-            raise DeadlineExceededError(f"the statement took longer than {self._timeout:g} s") from error
-        finally:
-            self._worked += time.monotonic() - began
-
-    async def _next(self) -> Frame:
-        while (frame := await self._channel.receive()).kind in _QUESTIONS:
-            await self._channel.send(await _reply(frame, self._resolution))
-        return frame
-
-
-async def _reply(question: Frame, resolution: Resolution) -> Frame:
-    try:
-        return await _QUESTIONS[question.kind](question, resolution)
-    except LakehouseError as error:
-        return frames.error_frame(error)
-
-
-async def _resolved(question: Frame, resolution: Resolution) -> Frame:
-    names = decode_names(question.fields["names"])
-    return Frame("resolved", {"relations": list(resolution.resolve(names))})
-
-
-async def _described(question: Frame, resolution: Resolution) -> Frame:
-    return encode_relations(resolution.describe(question.fields["relations"]))
-
-
-async def _rows(question: Frame, resolution: Resolution) -> Frame:
-    page = await asyncio.to_thread(resolution.rows, question.fields["relation"], question.fields["after"])
-    return Frame("page", {"next": page.following}, page.stream)
-
-
-_QUESTIONS = {"resolve": _resolved, "describe": _described, "rows": _rows}
 
 
 async def _relayed(channel: Channel, messages: AsyncIterator[bytes], undo: Frame | None = None) -> Frame:

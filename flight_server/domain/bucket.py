@@ -17,6 +17,9 @@ RESERVED_NAMES = frozenset(
 """Names that DuckDB or the server itself uses as schemas."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}(:[a-z0-9][a-z0-9_.-]{0,62})?")
+MAX_NAME_LENGTH = 127
+"""Characters of the longest name: two parts of 63 with a colon between them."""
+
 _LEGACY_URL = re.compile(r"lakehouse(?:-(?P<sanitised>[^:/]+)://|://(?P<name>[^/]+)/)(?P<key>.+)", re.DOTALL)
 
 
@@ -93,6 +96,16 @@ class BucketRegistry:
                 "at most 63 of them, with one ':' between two such parts for a profile"
             )
         raise NotFoundError(f"no bucket {written!r}; the buckets here are: {', '.join(self.names)}")
+
+    def profile(self, name: str) -> Bucket:
+        """Return the bucket of a profile by its short name. Raises NotFoundError with the valid ones."""
+        found = self._buckets.get(PROFILE_PREFIX + name)
+        if found is None:
+            known = [known.name.removeprefix(PROFILE_PREFIX) for known in self if known.is_profile]
+            raise NotFoundError(
+                f"no profile {name[:80]!r}; the profiles here are: {', '.join(known) or 'none'}"
+            )
+        return found
 
     def split_legacy_url(self, key: str) -> tuple[str, str] | None:
         """Split a legacy URL into (bucket as written there, key); None when `key` is not one.

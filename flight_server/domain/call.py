@@ -26,6 +26,8 @@ class CallContext:
 
     `bucket` is the canonical current bucket (header, else session, else `primary`);
     `named_bucket` is the canonical bucket that this very call's header named, None without one.
+    `schemas` are the session's, where bare names are looked for first, none where a header names a bucket.
+    `compression` is how the rows of a result are compressed for the way, None where they are not.
     `has_left` asks the transport whether the client has gone away; ask it at most once in a call.
     """
 
@@ -33,6 +35,13 @@ class CallContext:
     session_id: str
     bucket: str
     named_bucket: str | None
+    schemas: tuple[str, ...]
     mode: IngestMode | None
     upload: UploadTerms
+    compression: str | None
     has_left: Callable[[], Awaitable[bool]]
+
+    @property
+    def namespace(self) -> str:
+        """Where what a bare name creates goes."""
+        return self.schemas[0] if self.schemas else self.bucket

@@ -6,6 +6,9 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.types as pat
 
+MAX_COLUMNS = 10_000
+"""Columns of the widest dataset."""
+
 Kind: TypeAlias = Any
 """An Arrow type; the stubs give each kind a class of its own, which a table of tests cannot use."""
 

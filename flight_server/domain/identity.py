@@ -26,6 +26,11 @@ class Identity:
         """Tell whether one of the grants allows `verb` on `bucket`."""
         return any(verb in grant.verbs and fnmatchcase(bucket, grant.bucket_pattern) for grant in self.grants)
 
+    @property
+    def is_admin(self) -> bool:
+        """Whether this is an admin of the whole server: of every bucket there is or will be."""
+        return any("admin" in grant.verbs and grant.bucket_pattern == "*" for grant in self.grants)
+
 
 LOCAL = Identity("local", (Grant("*", frozenset(("read", "write", "admin"))),))
 """The one all-powerful identity of a server without authentication."""

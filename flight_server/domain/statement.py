@@ -7,16 +7,48 @@ from flight_server.domain.dataset import IngestMode
 
 
 @dataclass(frozen=True, slots=True)
+class SqlStatement:
+    """A statement to run.
+
+    `transaction_id` is None for the session's own; `expected` is the digest of the columns that it was
+    prepared with, empty when it was not.
+    """
+
+    sql: str
+    transaction_id: bytes | None = None
+    expected: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A statement that may now be fetched: the schema of its rows and the handle that names it.
 
-    `rows` and `bytes` (of stored objects) are None where they are not known before it runs.
+    One that has run and returned nothing has an empty handle, and `rows` are those that it changed.
+
+    `rows` and `bytes` (of stored objects) are None where they are not known before it runs. The
+    handle is good until `expires`, in seconds since 1970 UTC, and `query_id` names the run to cancel.
     """
 
     schema: builtins.bytes
     handle: builtins.bytes
     rows: int | None = None
     bytes: int | None = None
+    expires: float | None = None
+    query_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PollStatus:
+    """How far a polled query is: finished when there is no `handle` to ask with again.
+
+    `progress` is 0 to 1, None where it is not known. The handle is good until `expires`, in seconds
+    since 1970 UTC.
+    """
+
+    plan: Plan
+    handle: builtins.bytes | None = None
+    progress: float | None = None
+    expires: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

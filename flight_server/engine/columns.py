@@ -9,7 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from flight_server.engine.parse import ColumnReference, ParsedStatement, TableReference
+from flight_server.engine.parse import ParsedStatement
+from flight_server.engine.walk import ColumnReference, TableReference
 from flight_server.frames.requests import TableName
 
 _CATALOG = "lakehouse"

@@ -46,7 +46,7 @@ _CLASS_BY_PREFIX: dict[str, type[LakehouseError]] = {
 _PREFIX = re.compile(r"^(?:\w+Exception: )?(?P<prefix>[A-Za-z][A-Za-z ]*?) Error: ")
 _EXCERPT = re.compile(r"\n+LINE \d+:.*", re.DOTALL)
 _SUGGESTION = re.compile(r"\n+Did you mean .*", re.DOTALL)
-_HIDDEN = re.compile(r'(?:"?lakehouse"?\.)?"?_v"?\."?[^"\s]+"?')
+_HIDDEN = re.compile(r'(?:"?lakehouse"?\.)?"?_[vt]"?\."?[^"\s]+"?')
 
 
 class Failures:
@@ -78,7 +78,10 @@ class Failures:
 
     def clean(self, message: str) -> str:
         """Return a message without excerpts of rewritten text, hidden names and paths."""
-        message = _SUGGESTION.sub("", _EXCERPT.sub("", message))
+        return self.scrubbed(_SUGGESTION.sub("", _EXCERPT.sub("", message))).strip()
+
+    def scrubbed(self, message: str) -> str:
+        """Return a text without hidden names and paths."""
         for path in self._hidden_paths:
             message = message.replace(path, "<bucket>")
-        return _HIDDEN.sub("the dataset", message).strip()
+        return _HIDDEN.sub("the dataset", message)

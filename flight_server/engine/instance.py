@@ -7,20 +7,36 @@ from typing import Any
 
 import duckdb
 
-from flight_server.engine import quote
+from flight_server.engine import macros, quote
 from flight_server.errors import InternalError
-from flight_server.frames.requests import is_system
+from flight_server.frames.requests import is_session, is_system
 
 HIDDEN_SCHEMA = "_v"
 """Schema of the hidden relations: one for each dataset version that statements use."""
 
+SESSION_SCHEMA = "_t"
+"""Schema of the hidden tables that sessions keep."""
+
 
 def hidden_path(relation: str) -> tuple[str, str]:
     """Return where a relation is found: system tables are temporary views of a statement's own cursor."""
-    return ("temp" if is_system(relation) else HIDDEN_SCHEMA, relation)
+    if is_system(relation):
+        return "temp", relation
+    return SESSION_SCHEMA if is_session(relation) else HIDDEN_SCHEMA, relation
 
 
-_ALLOWED_CONFIGS = ("TimeZone",)
+_PROGRESS = {
+    "enable_progress_bar_print": "false",  # first: nothing of a statement may be printed
+    "enable_progress_bar": "true",
+    "progress_bar_time": "0",
+}
+_ALLOWED_CONFIGS = ("TimeZone", *_PROGRESS)
+
+
+def measure_progress(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Have DuckDB keep the progress of what the cursor runs; it costs a little, so not always."""
+    for name, value in _PROGRESS.items():
+        cursor.execute(f"SET {name} = {value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +57,10 @@ class Instance:
         self._root = duckdb.connect(":memory:")
         # The database `memory` goes, so that every new cursor starts in `lakehouse`.
         self._root.execute("ATTACH ':memory:' AS lakehouse; USE lakehouse; DETACH memory")
-        self._root.execute(f"CREATE SCHEMA {quote.identifier(HIDDEN_SCHEMA)}")
+        for schema in (HIDDEN_SCHEMA, SESSION_SCHEMA):
+            self._root.execute(f"CREATE SCHEMA {quote.identifier(schema)}")
+        with self.cursor() as cursor:
+            macros.install(cursor)
         settings = _settings(options)
         for name, value in settings:
             self._root.execute(f"SET GLOBAL {name} = {_literal(value)}")

@@ -1,4 +1,4 @@
-"""Puts hidden relations in the place of dataset names; all other text stays the client's own.
+"""Puts other things in the place of dataset names; all other text stays the client's own.
 
 A dataset's name is replaced at its position in the parse, with the old name as alias, so that
 column references go on meaning what they meant. Where DuckDB gives no position (`DESCRIBE t`,
@@ -9,14 +9,16 @@ import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import duckdb
 
 from flight_server.engine import quote
 from flight_server.engine.columns import Renamed, aliases, renamed
-from flight_server.engine.instance import hidden_path
-from flight_server.engine.parse import ParsedStatement, TableReference
+from flight_server.engine.parse import ParsedStatement, parse
 from flight_server.engine.time_travel import clause_span
+from flight_server.engine.walk import Node, TableReference
+from flight_server.errors import UnimplementedError
 from flight_server.frames.requests import TableName
 
 _SPACE = rb"(?:\s|/\*.*?\*/|--[^\n]*\n)*"
@@ -27,18 +29,32 @@ _NAME_PART = re.compile(_SPACE + rb"\.?" + _SPACE + rb"(" + _PART + rb")", re.DO
 Edit = tuple[int, int, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is put in the place of a name: the path of a table, or else the query of a view."""
+
+    path: tuple[str, ...] = ()
+    query: str = ""
+
+    @property
+    def sql(self) -> str:
+        """The text that stands for it in a FROM clause."""
+        return quote.path(self.path) if self.path else f"({self.query}\n)"
+
+
 def splice(
-    cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, relations: Mapping[TableName, str]
+    cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, places: Mapping[TableName, Place]
 ) -> str:
-    """Return the statement with every dataset name replaced by the relation that stands for it."""
+    """Return the statement with every dataset name replaced by what stands for it."""
     chosen = aliases(parsed)
     columns = list(renamed(parsed, chosen))
     edits = [_column_edit(parsed.sql, column) for column in columns]
+    edits += [_dropped_edit(parsed.sql, start) for start in parsed.dropped]
     for table in parsed.tables:
-        found = _table_edits(parsed.sql, table, relations[table.name], chosen[id(table)])
+        found = _table_edits(parsed.sql, table, places[table.name].sql, chosen[id(table)])
         edits += found or [None]
     if None in edits:
-        return _rewritten(cursor, parsed, relations, chosen, columns)
+        return _rewritten(cursor, parsed, places, chosen, columns)
     sql, at, out = parsed.sql, 0, []
     for start, end, replacement in sorted(edit for edit in edits if edit is not None):
         out += [sql[at:start], replacement.encode()]
@@ -62,16 +78,15 @@ def _unquoted(part: str) -> str:
     return part.lower()
 
 
-def _table_edits(sql: bytes, table: TableReference, relation: str, alias: str) -> list[Edit]:
+def _table_edits(sql: bytes, table: TableReference, place: str, alias: str) -> list[Edit]:
     """Replace the name and remove the AT clause; nothing when the text does not show where they stand."""
     if table.start is None:
         return []
     name_end = _name_end(sql, table.start, table.end, table.name.path)
     if name_end is None:
         return []
-    hidden = quote.path(hidden_path(relation))
-    edit = table.start, name_end, hidden if table.alias else f"{hidden} AS {quote.identifier(alias)}"
-    if table.node["at_clause"] is None:
+    edit = table.start, name_end, place if table.alias else f"{place} AS {quote.identifier(alias)}"
+    if table.node.get("at_clause") is None:
         return [edit]
     clause = clause_span(sql, name_end, table.end)
     return [] if clause is None else [edit, (*clause, "")]
@@ -87,26 +102,29 @@ def _column_edit(sql: bytes, found: Renamed) -> Edit | None:
     return column.start, end, quote.path((found.alias, *rest))
 
 
+_FIRST_PART = re.compile(_PART + _SPACE + rb"\." + _SPACE, re.DOTALL)
+
+
+def _dropped_edit(sql: bytes, start: int | None) -> Edit | None:
+    """Remove the first part of a name."""
+    found = None if start is None else _FIRST_PART.match(sql, start)
+    return None if found is None else (*found.span(), "")
+
+
 def _rewritten(
     cursor: duckdb.DuckDBPyConnection,
     parsed: ParsedStatement,
-    relations: Mapping[TableName, str],
+    places: Mapping[TableName, Place],
     chosen: Mapping[int, str],
     columns: Sequence[Renamed],
 ) -> str:
+    if parsed.target is not None:
+        raise UnimplementedError("a table is named here in a way that is not served: give it an alias")
     tree, nodes, column_nodes = copy.deepcopy(
         (parsed.tree, [table.node for table in parsed.tables], [found.column.node for found in columns])
     )
     for table, node in zip(parsed.tables, nodes, strict=True):
-        schema, relation = hidden_path(relations[table.name])
-        node.update(
-            schema_name=schema,
-            table_name=relation,
-            alias=chosen[id(table)],
-            catalog_name="",
-            qualified_name={"path": [schema, relation]},
-            at_clause=None,
-        )
+        node.update(_node(cursor, places[table.name]), alias=chosen[id(table)], at_clause=None)
     for found, node in zip(columns, column_nodes, strict=True):
         if "column_names" in node:
             node["column_names"] = [found.alias, *found.column.path[found.parts :]]
@@ -114,3 +132,16 @@ def _rewritten(
             node["relation_name"] = found.alias
     rows = cursor.execute("SELECT json_deserialize_sql($1::JSON)", [json.dumps(tree)]).fetchall()
     return str(rows[0][0])
+
+
+def _node(cursor: duckdb.DuckDBPyConnection, place: Place) -> Node:
+    """Return what of a table's node in the tree says which table it is."""
+    if place.query:
+        return {"type": "SUBQUERY", "subquery": parse(cursor, place.query).tree["statements"][0]}
+    catalog, schema, table = ("", "", *place.path)[-3:]
+    return {
+        "catalog_name": catalog,
+        "schema_name": schema,
+        "table_name": table,
+        "qualified_name": {"path": list(place.path)},
+    }

@@ -2,16 +2,24 @@
 
 from collections.abc import Awaitable, Callable
 
-from flight_server.domain.bucket import PRIMARY, BucketRegistry
+from flight_server.domain.bucket import PRIMARY, PROFILE_PREFIX, BucketRegistry
 from flight_server.domain.call import CallContext, UploadTerms
 from flight_server.domain.dataset import IngestMode
 from flight_server.errors import InvalidArgumentError
 from flight_server.flight.interceptors.authentication import Caller
-from flight_server.flight.wire.headers import EVOLVE, EXPECTED_ROWS, IDEMPOTENCY_KEY, MODE, Headers
+from flight_server.flight.wire.headers import (
+    COMPRESSION,
+    EVOLVE,
+    EXPECTED_ROWS,
+    IDEMPOTENCY_KEY,
+    MODE,
+    Headers,
+)
 
 _MAX_KEY_CHARACTERS = 200
 _MAX_ROW_DIGITS = 18
 _NO_TERMS = UploadTerms()
+_COMPRESSIONS = {"lz4": "lz4", "zstd": "zstd", "none": None}
 _TRUTH = {"true": True, "false": False}
 
 
@@ -22,16 +30,31 @@ def build(
 
     Raises NotFoundError for an unknown bucket, InvalidArgumentError for a malformed header.
     """
-    named = registry.resolve(headers.bucket).name if headers.bucket is not None else None
+    session = caller.session
+    named = _named(headers, registry)
     return CallContext(
         identity=caller.identity,
-        session_id=caller.session.id,
-        bucket=named or caller.session.bucket or PRIMARY,
+        session_id=session.id,
+        bucket=named or session.bucket or _of_profile(session.profile) or PRIMARY,
         named_bucket=named,
+        schemas=() if named else session.schemas,
         mode=_mode(headers.mode) if headers.mode is not None else None,
         upload=_terms(headers),
+        compression=_compression(headers.compression) if headers.compression is not None else None,
         has_left=has_left,
     )
+
+
+def _named(headers: Headers, registry: BucketRegistry) -> str | None:
+    """Return the bucket that the headers name; a profile's only where they name no other."""
+    profile = registry.profile(headers.profile.lower()) if headers.profile is not None else None
+    if headers.bucket is not None:
+        return registry.resolve(headers.bucket).name
+    return profile.name if profile else None
+
+
+def _of_profile(profile: str | None) -> str | None:
+    return None if profile is None else PROFILE_PREFIX + profile
 
 
 def _mode(written: str) -> IngestMode:
@@ -40,6 +63,15 @@ def _mode(written: str) -> IngestMode:
     except ValueError as error:
         raise InvalidArgumentError(
             f"{written[:80]!r} is not a mode; the header {MODE} takes one of: {', '.join(IngestMode)}"
+        ) from error
+
+
+def _compression(written: str) -> str | None:
+    try:
+        return _COMPRESSIONS[written.lower()]
+    except KeyError as error:
+        raise InvalidArgumentError(
+            f"the header {COMPRESSION} takes one of: {', '.join(_COMPRESSIONS)}, not {written[:80]!r}"
         ) from error
 
 

@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flight_server.domain.call import CallContext
-from flight_server.flight.wire.tickets import Answer
+from flight_server.flight.wire.tickets import Answer, Polled
 
 if TYPE_CHECKING:
+    from flight_server.services.cancel import CancelService
     from flight_server.services.flights import FlightService
     from flight_server.services.ingest import IngestService
+    from flight_server.services.keys import KeyService
     from flight_server.services.metadata import MetadataService
     from flight_server.services.migration import MigrationService
+    from flight_server.services.polls import PollService
     from flight_server.services.prepared import PreparedService
     from flight_server.services.query import QueryService
     from flight_server.services.register import RegisterService
+    from flight_server.services.session_options import SessionOptions
     from flight_server.services.sessions import SessionService
     from flight_server.services.sweep import SweepService
     from flight_server.services.tables import TableService
@@ -24,6 +28,7 @@ Messages: TypeAlias = AsyncIterator[bytes]
 """FlightData messages as they travel; the first of an answer is its schema."""
 
 InfoHandler: TypeAlias = Callable[[CallContext, Any], Awaitable[Answer]]
+PollHandler: TypeAlias = Callable[[CallContext, Any], Awaitable[Polled]]
 SchemaHandler: TypeAlias = Callable[[CallContext, Any], Awaitable[bytes]]
 StreamHandler: TypeAlias = Callable[[CallContext, Any], Messages]
 FlightsHandler: TypeAlias = Callable[[CallContext, str], AsyncIterator[tuple[Sequence[str], Answer]]]
@@ -44,8 +49,12 @@ class Services:
     migration: "MigrationService"
     metadata: "MetadataService"
     tables: "TableService"
+    keys: "KeyService"
     flights: "FlightService"
+    cancel: "CancelService"
+    polls: "PollService"
     sessions: "SessionService"
+    session_options: "SessionOptions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +69,13 @@ class ActionRoute:
 class Routes:
     """Type of the decoded command or ticket → handler, action's name → route.
 
-    `infos` answer GetFlightInfo, `schemas` GetSchema, `streams` DoGet, and `puts` DoPut (they
-    return the metadata of the one PutResult). `flights` answers ListFlights: criteria → (path, answer).
+    `infos` answer GetFlightInfo, and PollFlightInfo where `polls` do not, `schemas` GetSchema, `streams`
+    DoGet, and `puts` DoPut (they return the metadata of the one PutResult). `flights` answers
+    ListFlights: criteria → (path, answer).
     """
 
     infos: Mapping[type, InfoHandler]
+    polls: Mapping[type, PollHandler]
     schemas: Mapping[type, SchemaHandler]
     streams: Mapping[type, StreamHandler]
     puts: Mapping[type, PutHandler]

@@ -31,6 +31,13 @@ _Unary: TypeAlias = Callable[[CallContext, AccessRecord, bytes], Awaitable[bytes
 _Stream: TypeAlias = Callable[[CallContext, AccessRecord, Any], Messages]
 _Handler = TypeVar("_Handler")
 
+_REFUSED: Mapping[str, str] = {
+    "CreatePreparedSubstraitPlan": "Substrait plans are not served: prepare SQL with CreatePreparedStatement",
+    "BeginSavepoint": "savepoints are not served: a transaction is committed or rolled back as a whole",
+    "EndSavepoint": "savepoints are not served: a transaction is committed or rolled back as a whole",
+}
+"""Actions of Flight SQL that are not served → why."""
+
 _KEEPALIVE_OPTIONS = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -63,6 +70,7 @@ class FlightServer:
         self._method_handlers = {
             "Handshake": grpc.stream_stream_rpc_method_handler(calls.handshake),
             "GetFlightInfo": calls.unary("GetFlightInfo", service.get_flight_info),
+            "PollFlightInfo": calls.unary("PollFlightInfo", service.poll_flight_info),
             "GetSchema": calls.unary("GetSchema", service.get_schema),
             "DoGet": calls.streaming("DoGet", service.do_get),
             "DoAction": calls.streaming("DoAction", service.do_action),
@@ -214,6 +222,14 @@ class _Service:
         handler = _routed(self._routes.infos, command, record)
         return tickets.encode_info(request, await handler(call, command))
 
+    async def poll_flight_info(self, call: CallContext, record: AccessRecord, request: bytes) -> bytes:
+        command = commands.decode(request)
+        if type(command) in self._routes.polls:
+            polled = await _routed(self._routes.polls, command, record)(call, command)
+        else:  # what is answered at once
+            polled = tickets.Polled(await _routed(self._routes.infos, command, record)(call, command))
+        return tickets.encode_poll(request, polled)
+
     async def get_schema(self, call: CallContext, record: AccessRecord, request: bytes) -> bytes:
         command = commands.decode(request)
         handler = _routed(self._routes.schemas, command, record)
@@ -242,11 +258,13 @@ class _Service:
         name, body = actions.decode_action(request)
         route = self._routes.actions.get(name)
         if route is None:
-            served = ", ".join(self._routes.actions)
-            raise UnimplementedError(f"no action {name[:100]!r}; the actions here are: {served}")
+            raise UnimplementedError(_REFUSED.get(name) or self._unknown(name))
         record.command = name
         for result in await route.handler(call, body):
             yield messages.encode("Result", body=result)
+
+    def _unknown(self, name: str) -> str:
+        return f"no action {name[:100]!r}; the actions here are: {', '.join(self._routes.actions)}"
 
     async def list_flights(self, call: CallContext, _: AccessRecord, request: bytes) -> Messages:
         expression = messages.parse("Criteria", request).expression

@@ -6,14 +6,17 @@ Source: `FlightData` in Flight.proto (1 `flight_descriptor`, 2 `data_header`, 3 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 import pyarrow as pa
 
-from flight_server.errors import InvalidArgumentError
+from flight_server.errors import InvalidArgumentError, ResourceExhaustedError
 
 MAX_OUTGOING_BYTES = 4 * 1024 * 1024 - 64 * 1024
 """Largest message we send: default gRPC clients refuse more than 4 MiB."""
+
+MAX_ROW_BYTES = 256 * 1024 * 1024
+"""Largest message that a single row may make, which no slicing brings below that."""
 
 _DESCRIPTOR, _HEADER, _APP_METADATA, _BODY = 1, 2, 3, 1000
 _LENGTH_DELIMITED = 2
@@ -134,53 +137,92 @@ def _has_dictionary(kind: pa.DataType) -> bool:
 
 
 class BatchFramer:
-    """Frames the record batches of one stream; dictionaries travel before the batch that needs them."""
+    """Frames the record batches of one stream in slices below `MAX_OUTGOING_BYTES`; no row is split.
 
-    def __init__(self, schema: pa.Schema) -> None:
-        self._writes_dictionaries = any(_has_dictionary(field.type) for field in schema)
-        self._schema = schema
+    Dictionaries travel before the first batch that needs them, and again when they have changed.
+    `compression` is that of IPC: lz4, zstd, or None.
+    """
+
+    def __init__(self, schema: pa.Schema, compression: str | None = None) -> None:
+        is_plain = compression is None and not any(_has_dictionary(field.type) for field in schema)
+        self._encode = _plain if is_plain else _Writer(schema, compression).encode
 
     def frame(self, batch: pa.RecordBatch) -> Iterator[Pieces]:
-        """Frame one batch in slices below `MAX_OUTGOING_BYTES` (one row is never split)."""
-        rows = batch.num_rows
-        if batch.nbytes > MAX_OUTGOING_BYTES and rows > 1:
-            parts = min(rows, batch.nbytes // (MAX_OUTGOING_BYTES * 9 // 10) + 1)
-            step = -(-rows // parts)
-            for start in range(0, rows, step):
-                yield from self._checked(batch.slice(start, step))
-        else:
-            yield from self._checked(batch)
-
-    def _checked(self, batch: pa.RecordBatch) -> Iterator[Pieces]:
-        messages = self._dictionary_messages(batch) if self._writes_dictionaries else [self._plain(batch)]
-        largest = max(sum(len(piece) for piece in message) for message in messages)
-        if largest > MAX_OUTGOING_BYTES and batch.num_rows > 1:
-            middle = batch.num_rows // 2
-            yield from self._checked(batch.slice(0, middle))
-            yield from self._checked(batch.slice(middle))
-        else:
-            yield from messages
-
-    def _plain(self, batch: pa.RecordBatch) -> Pieces:
-        view = memoryview(batch.serialize())
-        header = encapsulated_header(view)
-        return pieces(header, view[8 + len(header) :])
-
-    def _dictionary_messages(self, batch: pa.RecordBatch) -> list[Pieces]:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, self._schema) as writer:
-            writer.write_batch(batch)
-        reader = pa.ipc.MessageReader.open_stream(sink.getvalue())
-        reader.read_next_message()  # the schema, which the stream has had already
-        return [
-            pieces(memoryview(message.metadata), memoryview(message.body or b""))
-            for message in _messages(reader)
-        ]
+        """Frame one batch. Raises ResourceExhaustedError for a row that is larger than any message."""
+        for part in _parts(batch):
+            yield from self._encode(part)
 
 
-def _messages(reader: pa.ipc.MessageReader) -> Iterator[pa.ipc.Message]:
-    while True:
-        try:
-            yield reader.read_next_message()
-        except StopIteration:
-            return
+def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Cut a batch into slices that fit a message, or hold one row."""
+    if batch.nbytes <= MAX_OUTGOING_BYTES // 2:  # what stands around the values is not more than they
+        yield batch
+        return
+    size, rows = pa.ipc.get_record_batch_size(batch), batch.num_rows
+    if size <= MAX_OUTGOING_BYTES:
+        yield batch
+    elif rows > 1:
+        parts = min(rows, size // (MAX_OUTGOING_BYTES * 9 // 10) + 1)
+        step = -(-rows // parts)
+        for start in range(0, rows, step):
+            yield from _parts(batch.slice(start, step))
+    elif size > MAX_ROW_BYTES:
+        raise ResourceExhaustedError(
+            f"a row takes {size} bytes, more than {MAX_ROW_BYTES}: "
+            "select fewer columns, or parts of the values"
+        )
+    else:
+        yield batch
+
+
+def _plain(batch: pa.RecordBatch) -> Iterator[Pieces]:
+    view = memoryview(batch.serialize())
+    header = encapsulated_header(view)
+    yield pieces(header, view[8 + len(header) :])
+
+
+class _Writer:
+    """Encodes batches as one IPC stream, which keeps track of its dictionaries."""
+
+    def __init__(self, schema: pa.Schema, compression: str | None) -> None:
+        self._written = _Written()
+        options = pa.ipc.IpcWriteOptions(compression=cast("Any", compression))
+        self._writer = pa.ipc.new_stream(cast("Any", self._written), schema, options=options)
+
+    def encode(self, batch: pa.RecordBatch) -> Iterator[Pieces]:
+        self._writer.write_batch(batch)
+        reader = pa.ipc.MessageReader.open_stream(self._written.take())
+        while True:
+            try:
+                message = reader.read_next_message()
+            except StopIteration:
+                return
+            if message.type != "schema":  # which the stream has had already
+                yield pieces(memoryview(message.metadata), memoryview(message.body or b""))
+
+
+class _Written:
+    """The file that a writer writes to."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._held: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:
+        self._held.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Keep what is written until it is taken."""
+
+    def close(self) -> None:
+        self.closed = True
+
+    def take(self) -> bytes:
+        taken = b"".join(self._held)
+        self._held.clear()
+        return taken

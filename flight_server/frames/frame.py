@@ -200,8 +200,11 @@ class FrameSocket:
         """Send one frame."""
         self._send_all([*encode(frame)])
 
-    def send_gathered(self, messages: Iterable[tuple[str, Pieces]]) -> None:
-        """Send frames without fields, (kind, payload in pieces), in few system calls, copying nothing."""
+    def send_gathered(self, messages: Iterable[tuple[str, Pieces]], last: Frame | None = None) -> None:
+        """Send frames without fields, (kind, payload in pieces), in few system calls, copying nothing.
+
+        A `last` frame follows them.
+        """
         gathered: Pieces = []
         for kind, payload in messages:
             gathered.append(_head(kind, {}, sum(len(piece) for piece in payload)))
@@ -209,7 +212,7 @@ class FrameSocket:
             if len(gathered) > _MAX_GATHERED:
                 self._send_all(gathered)
                 gathered = []
-        self._send_all(gathered)
+        self._send_all([*gathered, *encode(last)] if last else gathered)
 
     def _send_all(self, gathered: Pieces) -> None:
         views = [memoryview(piece).cast("B") for piece in gathered if len(piece)]

@@ -4,25 +4,33 @@
 |---|---|---|---|
 | configure | buckets, memory_bytes, temp_bytes, threads | | ready |
 | ping | | | ready |
-| plan | sql, relations | parameter messages in parts | planned (names; row schema, parameter schema) |
-| execute | sql, relations | parameter messages in parts | data…, end |
+| plan | sql, relations, caller, runs, expected | parameter messages in parts | planned, or done |
+| execute | sql, relations, caller, query, compression | parameter messages in parts | data…, end (rows) |
+| settle | session, commit | | settled |
+| forget | session | | forgotten |
+| progress | query | | measured (done: 0 to 1, or null) |
 | upload | bucket, dataset_id, evolves, is_digested | dataset's schema | stored (objects, digest; schema) |
 | digest | | | digested (digest) |
 | inspect | objects | | inspected (rows, bytes; schemas) |
 | types | | a schema | typed (DuckDB's names of the types; the schema that SQL gives) |
+| facts | | | facts (keywords, functions and casts of DuckDB) |
 | list | bucket, key | | page (objects: key, bytes, age in seconds)…, end |
 | delete | bucket, keys | | deleted |
 
+A `planned` statement was bound (sql, names, digest, is_update, is_shared; row schema, parameter schema);
+one with effects was `done`, if the request `runs` it (count, verb, holdings; rows as messages in parts).
+A `query` is the id of a statement whose progress is measured; others have none.
 The gateway answers `stored` with `keep` or `discard`. While a plan or an execute is under way the engine
-process may ask three questions: `resolve` (names → relations), `describe` (relations → objects and schemas)
-and `rows` (a system table, page by page: `after` is null or the `next` of the page before). Any answer may
+process may ask questions: `resolve` (names → relations), `qualify` (names → full paths), `describe`
+(relations → objects and schemas) and `rows` (a system table, page by page: `after` is null or the `next` of the page before). Any answer may
 be `error`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from flight_server.domain.session import StatementSession, Verb
 from flight_server.frames.frame import Frame, with_parts
 
 
@@ -48,9 +56,28 @@ def decode_names(encoded: Iterable[Any]) -> list[TableName]:
     return [TableName(tuple(path), version, at) for path, version, at in encoded]
 
 
+SESSION_MARK = "~"
+"""What the names of hidden tables begin with that a session keeps in its engine process."""
+
+
+def is_session(relation: str) -> bool:
+    """Tell whether a relation is a table that a session keeps."""
+    return relation.startswith(SESSION_MARK)
+
+
+def is_version(relation: str) -> bool:
+    """Tell whether a relation is a dataset's: these are `<dataset id>@<version>`."""
+    return "@" in relation
+
+
 def is_system(relation: str) -> bool:
-    """Tell whether a relation is a system table; those of datasets are `<dataset id>@<version>`."""
-    return "@" not in relation
+    """Tell whether a relation is a system table."""
+    return not is_version(relation) and not is_session(relation)
+
+
+LISTED_SESSION, LISTED_NAMES, LISTED_TABLES = "listed.session", "listed.names", "listed.tables"
+LISTED = frozenset({LISTED_SESSION, LISTED_NAMES, LISTED_TABLES})
+"""What `rows` gives beside system tables: what the caller may see, for `information_schema` and the like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +102,31 @@ class SystemPage:
 
     stream: bytes
     following: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What DuckDB says about itself; `conversions` are numbers of the enum SqlSupportsConvert."""
+
+    keywords: tuple[str, ...]
+    numeric_functions: tuple[str, ...]
+    string_functions: tuple[str, ...]
+    system_functions: tuple[str, ...]
+    datetime_functions: tuple[str, ...]
+    conversions: Mapping[int, tuple[int, ...]]
+
+
+def encode_facts(facts: EngineFacts) -> Frame:
+    """Answer `facts`."""
+    fields = asdict(facts) | {"conversions": list(facts.conversions.items())}
+    return Frame("facts", fields)
+
+
+def decode_facts(frame: Frame) -> EngineFacts:
+    """Read the answer to `facts`."""
+    conversions = {source: tuple(targets) for source, targets in frame.fields["conversions"]}
+    lists = {name: tuple(value) for name, value in frame.fields.items() if name != "conversions"}
+    return EngineFacts(**lists, conversions=conversions)
 
 
 def encode_relations(relations: Mapping[str, Relation]) -> Frame:
@@ -113,12 +165,32 @@ def decode_relations(frame: Frame) -> dict[str, Relation]:
     }
 
 
-def statement_frame(
-    kind: str, sql: str, relations: Mapping[TableName, str], parameters: Sequence[bytes]
-) -> Frame:
-    """Build a `plan` or `execute` request; `relations` are names that were resolved ahead."""
+def statement_fields(
+    sql: str, relations: Mapping[TableName, str], session: StatementSession
+) -> dict[str, Any]:
+    """Return the fields of a `plan` or `execute` request; `relations` are names that were resolved ahead."""
     pairs = [[*encode_names([name]), relation] for name, relation in relations.items()]
-    return with_parts(kind, {"sql": sql, "relations": pairs}, parameters)
+    caller = {
+        "session": session.id,
+        "settings": dict(session.settings),
+        "transaction": session.transaction,
+        "has_state": session.has_state,
+    }
+    return {"sql": sql, "relations": pairs, "caller": caller}
+
+
+def encode_done(count: int, verb: Verb | None, holdings: Sequence[str], messages: Sequence[bytes]) -> Frame:
+    """Tell what a statement with effects did, and what its session keeps now."""
+    fields = {"count": count, "verb": verb and asdict(verb), "holdings": [*holdings]}
+    return with_parts("done", fields, messages)
+
+
+def decode_verb(encoded: Mapping[str, Any] | None) -> Verb | None:
+    """Read what a statement asks of its session."""
+    if encoded is None:
+        return None
+    paths = tuple(tuple(path) for path in encoded["paths"])
+    return Verb(encoded["verb"], encoded["name"], encoded["value"], paths)
 
 
 def relations_ahead(frame: Frame) -> dict[TableName, str]:

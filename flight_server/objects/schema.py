@@ -6,10 +6,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pat
 
-from flight_server.domain.columns import Field, Kind, by_name, conflicts, differences, union
+from flight_server.domain.columns import MAX_COLUMNS, Field, Kind, by_name, conflicts, differences, union
 from flight_server.errors import InvalidArgumentError, SchemaMismatchError
 
-MAX_COLUMNS = 10_000
 MAX_NESTING = 64
 _MAX_DIGITS = 38
 

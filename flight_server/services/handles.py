@@ -9,8 +9,6 @@ import hmac
 import json
 import struct
 import time
-import uuid
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,13 +17,15 @@ from typing import Any
 from itsdangerous import BadSignature, Signer
 
 from flight_server.domain.call import CallContext
-from flight_server.errors import FailedPreconditionError, NotFoundError, ResourceExhaustedError
+from flight_server.errors import FailedPreconditionError, NotFoundError
+from flight_server.services.held import HeldMessages
 
 _VERSION = b"\x01"
 _PURPOSE = b"flight-server handle"
 _SIZE = struct.Struct("<I")
 _CARRIED_BYTES = 64 * 1024
-_LIFETIME_SECONDS = 24 * 3600
+LONGEST_SECONDS = 24 * 3600
+"""How long a handle is good for at most, renewed or not; versions that it may name are kept longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +36,49 @@ class Opened:
     messages: tuple[bytes, ...]
 
 
-class Handles:
-    """Seals and opens handles; `_held` keeps what is large, the oldest go when the budget is spent."""
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """A handle that is good until another moment, in seconds since 1970 UTC."""
 
-    def __init__(self, secret_keys: Sequence[bytes], held_bytes: int) -> None:
+    handle: bytes
+    expires: float
+
+
+class Handles:
+    """Seals and opens handles; what is large is held."""
+
+    def __init__(self, secret_keys: Sequence[bytes], held: HeldMessages) -> None:
         derived = [hmac.digest(key, _PURPOSE, "sha256") for key in secret_keys]
         # Derived once here and not by the signer, which would do it again for every handle.
         self._signer = Signer(derived, key_derivation="none", digest_method=sha256)
-        self._budget = held_bytes
-        self._held: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()
-        self._held_bytes = 0
+        self._held = held
 
     def seal(
-        self, kind: str, call: CallContext, fields: Mapping[str, Any], messages: Sequence[bytes] = ()
+        self,
+        kind: str,
+        call: CallContext,
+        fields: Mapping[str, Any],
+        messages: Sequence[bytes] = (),
+        expires: float | None = None,
     ) -> bytes:
-        """Return a handle of a kind that only its caller's principal can open."""
+        """Return a handle of a kind that only its caller's principal can open.
+
+        It is good for a day, or until `expires`, in seconds since 1970 UTC.
+        """
+        until = time.time() + LONGEST_SECONDS
         envelope: dict[str, Any] = {
             "kind": kind,
             "principal": call.identity.name,
-            "expires": time.time() + _LIFETIME_SECONDS,
+            "expires": until if expires is None else expires,
+            "until": until,
         }
         body = (_json(fields), *messages)
         if sum(map(len, body)) > _CARRIED_BYTES:
-            envelope["held"] = self._hold(body)
+            envelope["held"] = self._held.keep(body)
             body = ()
+        return self._signed(envelope, body)
+
+    def _signed(self, envelope: Mapping[str, Any], body: Sequence[bytes]) -> bytes:
         sized = [_SIZE.pack(len(part)) + part for part in (_json(envelope), *body)]
         return self._signer.sign(b"".join([_VERSION, *sized]))
 
@@ -69,39 +88,45 @@ class Handles:
         Raises NotFoundError when it is not one of this kind, for this caller, or has expired;
         FailedPreconditionError when its parameters are no longer held.
         """
+        envelope, body = self._verified(kind, call, handle)
+        if "held" in envelope:
+            held = self._held.parameters(envelope["held"])
+            if held is None:
+                raise FailedPreconditionError(
+                    "a long statement or its large parameters are no longer held here; prepare it again"
+                )
+            body = tuple(held)
+        return Opened(json.loads(body[0]), body[1:])
+
+    def renew(self, kind: str, call: CallContext, handle: bytes, expires: float) -> Renewed:
+        """Return the same handle, good until a later moment, a day after it was sealed at the latest.
+
+        Raises NotFoundError like `open`.
+        """
+        envelope, body = self._verified(kind, call, handle)
+        envelope["expires"] = max(envelope["expires"], min(expires, envelope["until"]))
+        return Renewed(self._signed(envelope, body), envelope["expires"])
+
+    def is_ours(self, handle: bytes) -> bool:
+        """Tell whether this server made a handle, for whomever."""
+        return self._signer.validate(handle)
+
+    def _verified(
+        self, kind: str, call: CallContext, handle: bytes
+    ) -> tuple[dict[str, Any], tuple[bytes, ...]]:
         try:
             data = self._signer.unsign(handle)
         except BadSignature as error:
             raise NotFoundError(_UNKNOWN) from error
         envelope, body = _split(data)
-        is_foreign = envelope["kind"] != kind or envelope["principal"] != call.identity.name
-        if is_foreign or envelope["expires"] < time.time():
+        if envelope["kind"] != kind or envelope["principal"] != call.identity.name:
             raise NotFoundError(_UNKNOWN)
-        if "held" in envelope:
-            held = self._held.get(envelope["held"])
-            if held is None:
-                raise FailedPreconditionError(
-                    "a long statement or its large parameters are no longer held here; prepare it again"
-                )
-            body = held
-        return Opened(json.loads(body[0]), body[1:])
-
-    def _hold(self, messages: tuple[bytes, ...]) -> str:
-        size = sum(map(len, messages))
-        if size > self._budget:
-            raise ResourceExhaustedError(
-                f"statement and parameters take {size} bytes, at most {self._budget} are held"
-            )
-        while self._held_bytes + size > self._budget:
-            _, dropped = self._held.popitem(last=False)
-            self._held_bytes -= sum(map(len, dropped))
-        key = uuid.uuid4().hex
-        self._held[key] = messages
-        self._held_bytes += size
-        return key
+        if envelope["expires"] < time.time():
+            raise NotFoundError("this statement handle or ticket has expired; plan or prepare it again")
+        return envelope, body
 
 
-_UNKNOWN = "unknown statement handle or ticket: it is not of this server, not yours, or has expired"
+_UNKNOWN = "unknown statement handle or ticket: it is not of this server, or not yours"
 
 
 def _json(fields: Mapping[str, Any]) -> bytes:

@@ -158,7 +158,7 @@ class IngestService:
         return _Upload(bucket, target, existing, transaction)
 
     def _bucket(self, call: CallContext, schema: str | None) -> Bucket:
-        bucket = self._names.namespace(call.identity, schema or call.bucket)
+        bucket = self._names.namespace(call.identity, schema or call.namespace)
         if schema and call.named_bucket not in (None, bucket.name):
             raise InvalidArgumentError(
                 f"the call names bucket {call.named_bucket!r} in its header and {bucket.name!r} as the "

@@ -11,7 +11,7 @@ from flight_server.domain.dataset import Dataset, DatasetFilter, fold_name
 from flight_server.services.resolution import Names, Snapshot, schema_after, staged_changes
 from flight_server.services.transactions import TransactionService
 
-PAGE_DATASETS = 500
+PAGE_DATASETS = 200
 """Datasets a page: read, described and sent at once."""
 
 
@@ -44,34 +44,38 @@ class DatasetListing:
 
         `is_wanted` decides; what `wanted` says of them already need not be read.
         """
-        found = filter(is_wanted, self._datasets(snapshot, wanted))
+        found = filter(is_wanted, datasets(self._names, snapshot, wanted))
         while page := await asyncio.to_thread(lambda: list(islice(found, PAGE_DATASETS))):
             yield page
 
-    def _datasets(self, snapshot: Snapshot, wanted: DatasetFilter) -> Iterator[Dataset]:
-        staged = self._staged(snapshot, wanted.namespaces)
-        stored = (
-            dataset
-            for dataset in self._stored(snapshot.commit, wanted)
-            if (dataset.namespace, fold_name(dataset.name)) not in staged
-        )
-        return merge(stored, sorted(staged.values(), key=_place), key=_place)
 
-    def _stored(self, commit: int, wanted: DatasetFilter) -> Iterator[Dataset]:
-        after: tuple[str, str] | None = None
-        while page := self._names.catalog.list_datasets(commit, wanted, after, PAGE_DATASETS):
-            yield from page
-            after = _place(page[-1])
+def datasets(names: Names, snapshot: Snapshot, wanted: DatasetFilter) -> Iterator[Dataset]:
+    """Yield the datasets of a snapshot in the order of namespace and name, read page by page."""
+    staged = _staged(names, snapshot, wanted.namespaces)
+    stored = (
+        dataset
+        for dataset in _stored(names, snapshot.commit, wanted)
+        if (dataset.namespace, fold_name(dataset.name)) not in staged
+    )
+    return merge(stored, sorted(staged.values(), key=_place), key=_place)
 
-    def _staged(self, snapshot: Snapshot, namespaces: Collection[str]) -> dict[tuple[str, str], Dataset]:
-        """Return the datasets that the transaction has changed, as it left them."""
-        found: dict[tuple[str, str], Dataset] = {}
-        for change in snapshot.changes:
-            if change.namespace in namespaces:
-                dataset = self._names.find((change.namespace,), change.name, snapshot)
-                if dataset is not None:
-                    schema = dataset.schema
-                    for staged in staged_changes(dataset, snapshot):
-                        schema = schema_after(schema, staged)
-                    found[change.namespace, fold_name(change.name)] = replace(dataset, schema=schema)
-        return found
+
+def _stored(names: Names, commit: int, wanted: DatasetFilter) -> Iterator[Dataset]:
+    after: tuple[str, str] | None = None
+    while page := names.catalog.list_datasets(commit, wanted, after, PAGE_DATASETS):
+        yield from page
+        after = _place(page[-1])
+
+
+def _staged(names: Names, snapshot: Snapshot, namespaces: Collection[str]) -> dict[tuple[str, str], Dataset]:
+    """Return the datasets that the transaction has changed, as it left them."""
+    found: dict[tuple[str, str], Dataset] = {}
+    for change in snapshot.changes:
+        if change.namespace in namespaces:
+            dataset = names.find((change.namespace,), change.name, snapshot)
+            if dataset is not None:
+                schema = dataset.schema
+                for staged in staged_changes(dataset, snapshot):
+                    schema = schema_after(schema, staged)
+                found[change.namespace, fold_name(change.name)] = replace(dataset, schema=schema)
+    return found

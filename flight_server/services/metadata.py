@@ -1,13 +1,24 @@
 """Answers to Flight SQL metadata commands: rows of our own, as ready FlightData messages."""
 
-from collections.abc import Callable, Collection, Mapping
-from functools import lru_cache
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import pyarrow as pa
 
-from flight_server.frames.flight_data import BatchFramer, schema_message
-from flight_server.services.sql_info import SQL_INFO, Bigint, Int32, SqlInfoValue
+from flight_server.domain.recent import RecentMap
+from flight_server.frames.requests import EngineFacts
+from flight_server.services import rows
+from flight_server.services.sql_info import (
+    CODES,
+    ENGINE_CODES,
+    Bigint,
+    Int32,
+    ServerFacts,
+    SqlInfoValue,
+    sql_info,
+)
+
+_REMEMBERED = 64
 
 _MEMBERS: tuple[tuple[str, pa.DataType], ...] = (
     ("string_value", pa.utf8()),
@@ -56,26 +67,40 @@ def _union(values: Collection[SqlInfoValue]) -> pa.UnionArray:
     )
 
 
-@lru_cache(maxsize=64)
-def _sql_info(codes: frozenset[int]) -> tuple[bytes, ...]:
-    names = sorted(codes)
-    batch = pa.RecordBatch.from_arrays(
-        [pa.array(names, pa.uint32()), _union([SQL_INFO[code] for code in names])], schema=_SQL_INFO_SCHEMA
-    )
-    framed = BatchFramer(_SQL_INFO_SCHEMA).frame(batch)
-    return schema_message(MetadataService.SQL_INFO_SCHEMA), *(b"".join(pieces) for pieces in framed)
+SQL_INFO = _SQL_INFO_SCHEMA.serialize().to_pybytes()
+"""Schema of SqlInfo rows as an encapsulated IPC message; `value` is a dense union of six members."""
 
 
 class MetadataService:
-    """Describes the server to drivers."""
+    """Describes the server to drivers.
 
-    SQL_INFO_SCHEMA: bytes = _SQL_INFO_SCHEMA.serialize().to_pybytes()
-    """Schema of SqlInfo rows as an encapsulated IPC message; `value` is a dense union of six members."""
+    `ask_engine` asks an engine process for its facts; it is asked once, and only for a code that
+    needs them, so that whoever connects does not wait for it.
+    """
 
-    def sql_info(self, codes: Collection[int]) -> list[bytes]:
-        """Return the rows of these codes as FlightData messages, the schema first.
+    def __init__(self, server: ServerFacts, ask_engine: Callable[[], Awaitable[EngineFacts]]) -> None:
+        self._server = server
+        self._ask_engine = ask_engine
+        self._engine: EngineFacts | None = None
+        self._answers: RecentMap[frozenset[int], list[bytes]] = RecentMap(_REMEMBERED)
+
+    async def sql_info(self, codes: Collection[int]) -> AsyncIterator[bytes]:
+        """Yield the rows of these codes as FlightData messages, the schema first.
 
         No codes stand for all; an unknown code gives no row.
         """
-        wanted = SQL_INFO.keys() & codes if codes else SQL_INFO.keys()
-        return list(_sql_info(frozenset(wanted)))
+        wanted = CODES.intersection(codes) if codes else CODES
+        known = self._answers.get(wanted)
+        if known is None:
+            known = list(rows.messages(await self._rows(wanted)))
+            self._answers.put(wanted, known)
+        for message in known:
+            yield message
+
+    async def _rows(self, wanted: frozenset[int]) -> pa.RecordBatch:
+        if self._engine is None and not wanted.isdisjoint(ENGINE_CODES):
+            self._engine = await self._ask_engine()
+        values = sql_info(self._server, self._engine)
+        names = sorted(wanted)
+        columns = [pa.array(names, pa.uint32()), _union([values[code] for code in names])]
+        return pa.RecordBatch.from_arrays(columns, schema=_SQL_INFO_SCHEMA)

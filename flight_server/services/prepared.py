@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Sequence
 
 from flight_server.domain.call import CallContext
-from flight_server.domain.statement import Plan, PreparedStatement
+from flight_server.domain.statement import Plan, PreparedStatement, SqlStatement
 from flight_server.errors import ResourceExhaustedError
+from flight_server.frames import flight_data
 from flight_server.services.handles import Handles, Opened
 from flight_server.services.query import QueryService
 from flight_server.services.transactions import TransactionService
@@ -21,51 +22,62 @@ class PreparedService:
         self._transactions = transactions
         self._handles = handles
 
-    async def create(self, call: CallContext, sql: str, transaction_id: bytes | None) -> PreparedStatement:
-        """Bind a statement once for its schemas and return its handle."""
-        planned = await self._query.prepare(call, sql, transaction_id)
-        return PreparedStatement(
-            self._seal(call, sql, transaction_id, ()), planned.schema, planned.parameters, is_update=False
-        )
+    async def create(self, call: CallContext, statement: SqlStatement) -> PreparedStatement:
+        """Bind a statement once for its schemas and return its handle; nothing is run."""
+        planned = await self._query.prepare(call, statement)
+        transaction_id = statement.transaction_id
+        fields = {
+            "sql": statement.sql,
+            "transaction": transaction_id.hex() if transaction_id else None,
+            "digest": planned.digest,
+        }
+        handle = self._handles.seal(_KIND, call, fields)
+        # Drivers that do not know `is_update` take a statement without a schema for an update.
+        schema = b"" if planned.is_update else planned.schema
+        return PreparedStatement(handle, schema, planned.parameters, planned.is_update)
 
     async def bind(self, call: CallContext, handle: bytes, messages: AsyncIterator[bytes]) -> bytes:
         """Return a handle of the same statement with parameters, sent as FlightData messages."""
-        sql, transaction_id, _ = self._open(call, handle)
-        bound: list[bytes] = []
-        size = 0
-        async for message in messages:
-            size += len(message)
-            if size > _BOUND_BYTES:
-                raise ResourceExhaustedError(
-                    f"parameters take more than {_BOUND_BYTES} bytes: load them into a table and join it"
-                )
-            bound.append(message)
-        return self._seal(call, sql, transaction_id, bound)
+        opened = self._handles.open(_KIND, call, handle)
+        return self._handles.seal(_KIND, call, opened.fields, await _bound(messages))
 
     async def plan(self, call: CallContext, handle: bytes) -> Plan:
-        """Plan the statement with the parameters bound last."""
-        sql, transaction_id, opened = self._open(call, handle)
-        return await self._query.plan(call, sql, transaction_id, opened.messages)
+        """Plan the statement with the parameters bound last; one that has effects is run."""
+        opened = self._handles.open(_KIND, call, handle)
+        return await self._query.plan(call, self._statement(call, opened), opened.messages)
+
+    async def schema(self, call: CallContext, handle: bytes) -> bytes:
+        """Return the schema of the statement's rows with the parameters bound last; nothing is run."""
+        opened = self._handles.open(_KIND, call, handle)
+        return (await self._query.prepare(call, self._statement(call, opened), opened.messages)).schema
 
     async def update(self, call: CallContext, handle: bytes, messages: AsyncIterator[bytes]) -> int:
         """Run the statement as an update, once for each row of parameters; return the rows changed."""
-        sql, transaction_id, _ = self._open(call, handle)
-        return await self._query.update(call, sql, transaction_id)
+        opened = self._handles.open(_KIND, call, handle)
+        sent = await _bound(messages)
+        return await self._query.update(call, self._statement(call, opened), sent or opened.messages)
 
     async def close(self, call: CallContext, handle: bytes) -> None:
         """Forget the statement: there is nothing to forget, so closing twice is no error."""
 
-    def _seal(
-        self, call: CallContext, sql: str, transaction_id: bytes | None, messages: Sequence[bytes]
-    ) -> bytes:
-        fields = {"sql": sql, "transaction": transaction_id.hex() if transaction_id else None}
-        return self._handles.seal(_KIND, call, fields, messages)
-
-    def _open(self, call: CallContext, handle: bytes) -> tuple[str, bytes | None, Opened]:
-        opened = self._handles.open(_KIND, call, handle)
+    def _statement(self, call: CallContext, opened: Opened) -> SqlStatement:
         prepared_in = opened.fields["transaction"]
         # Drivers keep a prepared statement beyond the transaction that it was created in.
         transaction_id = (
             self._transactions.successor(call, bytes.fromhex(prepared_in)) if prepared_in else None
         )
-        return opened.fields["sql"], transaction_id, opened
+        return SqlStatement(opened.fields["sql"], transaction_id, opened.fields["digest"])
+
+
+async def _bound(messages: AsyncIterator[bytes]) -> Sequence[bytes]:
+    """Read parameters to their end; there are none when a client sends nothing but the command."""
+    bound: list[bytes] = []
+    size = 0
+    async for message in messages:
+        size += len(message)
+        if size > _BOUND_BYTES:
+            raise ResourceExhaustedError(
+                f"parameters take more than {_BOUND_BYTES} bytes: load them into a table and join it"
+            )
+        bound.append(message)
+    return bound if any(len(flight_data.parse(message).header) for message in bound) else ()

@@ -1,22 +1,38 @@
 """Queries: planned at a commit, then streamed by whoever holds the ticket."""
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any
 
-from flight_server.dispatch.dispatcher import Dispatcher, PlannedStatement, StatementRequest
+import pyarrow as pa
+
+from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.dispatch.statements import DoneStatement, PlannedStatement, StatementRequest
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import DatasetTotals
+from flight_server.domain.execution import Execution
 from flight_server.domain.recent import RecentMap
-from flight_server.domain.statement import Plan
-from flight_server.errors import InvalidArgumentError
+from flight_server.domain.session import StatementSession
+from flight_server.domain.statement import Plan, SqlStatement
+from flight_server.errors import InvalidArgumentError, StateLostError
+from flight_server.frames.flight_data import encapsulate, parse
 from flight_server.frames.requests import TableName
-from flight_server.services.handles import Handles, Opened
-from flight_server.services.resolution import Names, Snapshot, StatementResolution
-from flight_server.services.transactions import TransactionService
+from flight_server.services.handles import Handles, Opened, Renewed
+from flight_server.services.held import HeldMessages
+from flight_server.services.queries import Queries
+from flight_server.services.resolution import Names, Snapshot
+from flight_server.services.session_verbs import SessionVerbs
+from flight_server.services.sessions import SessionService
+from flight_server.services.statement_resolution import StatementResolution
+from flight_server.services.transactions import Transaction, TransactionService
 
+_NO_FIELDS: bytes = pa.schema([]).serialize().to_pybytes()
 _KIND = "statement"
 _REMEMBERED_BYTES = 16 * 1024 * 1024
+_TICKET_SECONDS = 12 * 3600
+"""How long a ticket is good for until it is renewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +57,66 @@ class QueryService:
         names: Names,
         transactions: TransactionService,
         handles: Handles,
+        queries: Queries,
+        held: HeldMessages,
+        sessions: SessionService,
+        verbs: SessionVerbs,
         limits: QueryLimits,
     ) -> None:
         self._dispatcher = dispatcher
         self._names = names
         self._transactions = transactions
         self._handles = handles
+        self._queries = queries
+        self._held = held
+        self._sessions = sessions
+        self._verbs = verbs
         self._limits = limits
         self._names_by_sql: RecentMap[str, tuple[TableName, ...]] = RecentMap(_REMEMBERED_BYTES)
         self._planned: RecentMap[object, PlannedStatement] = RecentMap(_REMEMBERED_BYTES)
 
     async def plan(
-        self, call: CallContext, sql: str, transaction_id: bytes | None, parameters: Sequence[bytes] = ()
+        self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes] = ()
     ) -> Plan:
-        """Bind a statement at the newest commit, or at its transaction's, and return its ticket."""
-        snapshot = self._snapshot(call, transaction_id)
-        planned = await self.bind(call, sql, snapshot, parameters)
-        transaction = transaction_id.hex() if transaction_id and snapshot.changes else None
-        fields = self._fields(call, sql, snapshot.commit) | {
-            "transaction": transaction,
+        """Bind a query at the newest commit, or at its transaction's, and return its ticket.
+
+        A statement that has effects is run: its plan has rows to fetch only when it returned some.
+        """
+        query = self._queries.open(call, statement.sql)
+        with self._queries.running(query) as execution:
+            transaction, snapshot = self._snapshot(call, statement.transaction_id)
+            answer = await self._run(call, statement, transaction, snapshot, parameters, execution)
+            if isinstance(answer, DoneStatement):
+                execution.rows = answer.count
+                return await self._done(call, answer, statement.transaction_id, query.id)
+        self._queries.planned(query.id)
+        fields = self._fields(call, answer.sql, snapshot.commit) | {
+            "transaction": transaction.unit.hex() if transaction and snapshot.changes else None,
             "staged": len(snapshot.changes),
+            "query": query.id,
+            "has_state": not answer.is_shared and self._session(call).has_state,
         }
-        return Plan(planned.schema, self._handles.seal(_KIND, call, fields, parameters))
+        return self._sealed(call, answer.schema, fields, parameters)
+
+    async def _done(
+        self, call: CallContext, done: DoneStatement, transaction_id: bytes | None, known_id: str
+    ) -> Plan:
+        """Do what a statement asks of its session; return its count, or the rows that it returned."""
+        session = self._sessions.find(call.session_id)
+        if session is not None:
+            session.holdings = done.holdings
+        if done.verb is not None:
+            await self._verbs.run(call, done.verb, transaction_id)
+        if not done.messages:
+            return Plan(_NO_FIELDS, b"", rows=done.count, query_id=known_id)
+        fields = self._fields(call, "", 0) | {"query": known_id, "is_result": True}
+        schema = encapsulate(parse(done.messages[0]).header)
+        return replace(self._sealed(call, schema, fields, done.messages), rows=done.count)
 
     async def plan_dataset(self, call: CallContext, path: Sequence[str]) -> Plan:
         """Plan reading all of one dataset, named by `[dataset]` or `[bucket, dataset]`."""
-        snapshot = self._snapshot(call, None)
-        planned = await self.bind(call, _whole(path), snapshot, ())
+        _, snapshot = self._snapshot(call, None)
+        planned = await self.bind(call, SqlStatement(_whole(path)), None, snapshot)
         resolution = StatementResolution(self._names, call.identity, self._names.search_path(call), snapshot)
         return self.seal_dataset(
             call, path, snapshot.commit, planned.schema, resolution.totals(TableName(tuple(path)))
@@ -82,73 +131,214 @@ class QueryService:
         totals: DatasetTotals | None,
     ) -> Plan:
         """Return the plan of reading all of a dataset at a commit, whose schema is known."""
-        handle = self._handles.seal(_KIND, call, self._fields(call, _whole(path), commit))
-        held = (totals.rows, totals.bytes) if totals else (None, None)
-        return Plan(schema, handle, *held)
+        plan = self._sealed(call, schema, self._fields(call, _whole(path), commit))
+        return replace(plan, rows=totals.rows, bytes=totals.bytes) if totals else plan
+
+    def _sealed(
+        self, call: CallContext, schema: bytes, fields: dict[str, Any], parameters: Sequence[bytes] = ()
+    ) -> Plan:
+        expires = time.time() + _TICKET_SECONDS
+        handle = self._handles.seal(_KIND, call, fields, parameters, expires)
+        return Plan(schema, handle, expires=expires, query_id=fields["query"])
+
+    def renew(self, call: CallContext, handle: bytes) -> Renewed:
+        """Return the ticket's handle, good for longer. Raises NotFoundError when it has expired."""
+        return self._handles.renew(_KIND, call, handle, time.time() + _TICKET_SECONDS)
+
+    def query_id(self, call: CallContext, handle: bytes) -> str:
+        """Return the id of the query that a ticket's handle runs. Raises NotFoundError like `stream`."""
+        found: str = self._handles.open(_KIND, call, handle).fields["query"]
+        return found
 
     def _fields(self, call: CallContext, sql: str, commit: int) -> dict[str, Any]:
         """Return what a ticket carries of a statement outside a transaction."""
-        path = self._names.search_path(call)
-        return {"sql": sql, "commit": commit, "path": path, "transaction": None, "staged": 0}
+        session = self._session(call)
+        return {
+            "sql": sql,
+            "commit": commit,
+            "path": self._names.search_path(call),
+            "transaction": None,
+            "staged": 0,
+            "query": self._queries.new_id(),
+            "session": session.id,
+            "settings": dict(session.settings),
+            "has_state": False,
+            "is_result": False,
+        }
 
-    async def update(self, call: CallContext, sql: str, transaction_id: bytes | None) -> int:
-        """Run a statement that returns a count of rows."""
-        await self.prepare(call, sql, transaction_id)
-        raise InvalidArgumentError("this statement returns rows: send it as a query, not as an update")
+    async def update(
+        self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes] = ()
+    ) -> int:
+        """Run a statement that has effects; return how many rows it changed."""
+        query = self._queries.open(call, statement.sql)
+        with self._queries.running(query) as execution:
+            transaction, snapshot = self._snapshot(call, statement.transaction_id)
+            answer = await self._run(call, statement, transaction, snapshot, parameters, execution)
+            if isinstance(answer, PlannedStatement):
+                raise InvalidArgumentError(
+                    "this statement returns rows: send it as a query, not as an update"
+                )
+            return (await self._done(call, answer, statement.transaction_id, query.id)).rows or 0
 
-    async def prepare(self, call: CallContext, sql: str, transaction_id: bytes | None) -> PlannedStatement:
-        """Bind a statement without a ticket."""
-        return await self.bind(call, sql, self._snapshot(call, transaction_id), ())
+    async def prepare(
+        self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes] = ()
+    ) -> PlannedStatement:
+        """Bind a statement without a ticket; nothing is run."""
+        transaction, snapshot = self._snapshot(call, statement.transaction_id)
+        return await self.bind(call, statement, transaction, snapshot, parameters)
 
     async def bind(
-        self, call: CallContext, sql: str, snapshot: Snapshot, parameters: Sequence[bytes]
+        self,
+        call: CallContext,
+        statement: SqlStatement,
+        transaction: Transaction | None,
+        snapshot: Snapshot,
+        parameters: Sequence[bytes] = (),
     ) -> PlannedStatement:
         """Ask the engine process for the schemas of a statement."""
-        self._check_length(sql)
-        request = self._request(call, sql, self._names.search_path(call), snapshot, parameters)
+        request = self._request(call, statement, transaction, snapshot)
         if parameters:
-            return await self._dispatcher.plan(request)
-        # Relations are immutable, so a text over the same relations always binds alike.
-        key = (sql, tuple(request.relations.items()))
-        planned = self._planned.get(key) if self._names_by_sql.get(sql) is not None else None
-        if planned is None:
-            planned = await self._dispatcher.plan(request)
-            weight = len(sql) + len(planned.schema) + len(planned.parameters)
-            self._names_by_sql.put(sql, planned.names, weight)
-            self._planned.put(key, planned, weight)
+            return await self._dispatcher.plan(replace(request, parameters=parameters))
+        known = self._known(request)
+        return known or self._remembered(request, await self._dispatcher.plan(request))
+
+    async def _run(
+        self,
+        call: CallContext,
+        statement: SqlStatement,
+        transaction: Transaction | None,
+        snapshot: Snapshot,
+        parameters: Sequence[bytes],
+        execution: Execution,
+    ) -> PlannedStatement | DoneStatement:
+        """Bind a query, or run a statement that has effects."""
+        request = replace(
+            self._request(call, statement, transaction, snapshot), parameters=parameters, execution=execution
+        )
+        known = None if parameters or statement.expected else self._known(request)
+        if known is not None:
+            return known
+        try:
+            answer = await self._dispatcher.run(request)
+        except StateLostError as error:
+            raise self._state_lost(call) from error
+        if isinstance(answer, DoneStatement) or parameters:
+            return answer
+        return self._remembered(request, answer)
+
+    def _known(self, request: StatementRequest) -> PlannedStatement | None:
+        """Return what a text over the same relations was planned to before: these never change."""
+        if request.session.has_state or self._names_by_sql.get(request.sql) is None:
+            return None
+        return self._planned.get(_key(request))
+
+    def _remembered(self, request: StatementRequest, planned: PlannedStatement) -> PlannedStatement:
+        if planned.is_shared and not request.session.has_state:
+            weight = len(request.sql) + len(planned.schema) + len(planned.parameters)
+            self._names_by_sql.put(request.sql, planned.names, weight)
+            if request.relations.keys() == set(planned.names):
+                self._planned.put(_key(request), planned, weight)
         return planned
 
-    def stream(self, call: CallContext, handle: bytes) -> AsyncIterator[bytes]:
-        """Run the statement of a ticket; yield its FlightData messages, the schema first."""
+    def _state_lost(self, call: CallContext) -> StateLostError:
+        """Let a session go on without what it has lost, once told what that is."""
+        session = self._sessions.find(call.session_id)
+        lost: tuple[str, ...] = ()
+        if session is not None:
+            lost, session.holdings = session.holdings, ()
+        return StateLostError(f"an engine process ended, and with it this session's {', '.join(lost)}")
+
+    async def stream(
+        self, call: CallContext, handle: bytes, measured: bool = False
+    ) -> AsyncGenerator[bytes, None]:
+        """Run the statement of a ticket; yield its FlightData messages, the schema first.
+
+        The result of a finished poll is taken from memory. Closing the generator cancels; of a run
+        that is `measured` the engine process knows the progress.
+        """
         opened = self._handles.open(_KIND, call, handle)
-        sql, path = opened.fields["sql"], opened.fields["path"]
-        request = self._request(call, sql, path, self._opened_snapshot(call, opened), opened.messages)
-        return self._dispatcher.stream(request)
+        query = self._queries.open(call, opened.fields["sql"], opened.fields["query"])
+        held = opened.messages if opened.fields["is_result"] else self._held.result(query.id)
+        if held is not None:
+            for message in held:
+                yield message
+            return
+        with self._queries.running(query) as execution:
+            request = replace(
+                self._reopened(call, opened),
+                execution=execution,
+                query_id=query.id if measured else None,
+                compression=call.compression,
+            )
+            try:
+                async with aclosing(self._dispatcher.stream(request)) as messages:
+                    async for message in messages:
+                        query.bytes += len(message)
+                        yield message
+            except StateLostError as error:
+                raise self._state_lost(call) from error
 
-    def _snapshot(self, call: CallContext, transaction_id: bytes | None) -> Snapshot:
-        if transaction_id is None:
-            return Snapshot(self._names.catalog.newest_commit())
-        transaction = self._transactions.get(call, transaction_id)
-        return Snapshot(self._transactions.snapshot(transaction), tuple(transaction.changes))
+    def _snapshot(
+        self, call: CallContext, transaction_id: bytes | None
+    ) -> tuple[Transaction | None, Snapshot]:
+        """Return the transaction that a statement belongs to, if any, and what it reads."""
+        transaction = self._transactions.joined(call, transaction_id)
+        if transaction is None:
+            return None, Snapshot(self._names.catalog.newest_commit())
+        return transaction, Snapshot(self._transactions.snapshot(transaction), tuple(transaction.changes))
 
-    def _opened_snapshot(self, call: CallContext, opened: Opened) -> Snapshot:
-        commit, transaction_id = opened.fields["commit"], opened.fields["transaction"]
-        if transaction_id is None:
-            return Snapshot(commit)
-        transaction = self._transactions.get_read(call, bytes.fromhex(transaction_id))
-        return Snapshot(commit, tuple(transaction.changes[: opened.fields["staged"]]))
+    def _reopened(self, call: CallContext, opened: Opened) -> StatementRequest:
+        """Return the request that runs the statement of a ticket."""
+        fields = opened.fields
+        snapshot = Snapshot(fields["commit"])
+        if fields["transaction"] is not None:
+            transaction = self._transactions.get_read(call, bytes.fromhex(fields["transaction"]))
+            snapshot = Snapshot(fields["commit"], tuple(transaction.changes[: fields["staged"]]))
+        session = StatementSession(
+            fields["session"], fields["settings"], fields["transaction"], fields["has_state"]
+        )
+        resolution = StatementResolution(self._names, call.identity, fields["path"], snapshot)
+        return self._ahead(fields["sql"], resolution, session, opened.messages, self._timeout(call))
 
     def _request(
         self,
         call: CallContext,
-        sql: str,
-        search_path: Sequence[str],
+        statement: SqlStatement,
+        transaction: Transaction | None,
         snapshot: Snapshot,
-        parameters: Sequence[bytes],
     ) -> StatementRequest:
-        resolution = StatementResolution(self._names, call.identity, search_path, snapshot)
-        ahead = resolution.ahead(self._names_by_sql.get(sql) or ())
-        return StatementRequest(sql, resolution, parameters, ahead, self._limits.timeout)
+        self._check_length(statement.sql)
+        session = self._session(call)
+        if transaction is not None:
+            session = replace(session, transaction=transaction.unit.hex())
+        path = self._names.search_path(call)
+        resolution = StatementResolution(self._names, call.identity, path, snapshot)
+        request = self._ahead(statement.sql, resolution, session, (), self._timeout(call))
+        return replace(request, expected=statement.expected)
+
+    def _ahead(
+        self,
+        sql: str,
+        resolution: StatementResolution,
+        session: StatementSession,
+        parameters: Sequence[bytes],
+        timeout: float | None,
+    ) -> StatementRequest:
+        """Resolve the names that a text is known to hold; a session's own may mean other things there."""
+        names = () if session.has_state else self._names_by_sql.get(sql) or ()
+        return StatementRequest(sql, resolution, parameters, resolution.ahead(names), timeout, session)
+
+    def _session(self, call: CallContext) -> StatementSession:
+        session = self._sessions.find(call.session_id)
+        if session is None:
+            return StatementSession(call.session_id)
+        return StatementSession(session.id, session.settings, has_state=bool(session.holdings))
+
+    def _timeout(self, call: CallContext) -> float | None:
+        session = self._sessions.find(call.session_id)
+        own = session.statement_timeout if session else None
+        bounds = [bound for bound in (own, self._limits.timeout) if bound is not None]
+        return min(bounds, default=None)
 
     def _check_length(self, sql: str) -> None:
         size = len(sql.encode())
@@ -156,6 +346,10 @@ class QueryService:
             raise InvalidArgumentError(
                 f"the statement is {size} bytes long, at most {self._limits.statement_bytes} are read"
             )
+
+
+def _key(request: StatementRequest) -> object:
+    return request.sql, tuple(request.relations.items()), tuple(request.session.settings.items())
 
 
 def _whole(path: Sequence[str]) -> str:

@@ -1,9 +1,8 @@
 """Resolution: which dataset version a name means, for one caller, at one commit, in one transaction."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 
 from flight_server.catalog.store import Catalog
 from flight_server.domain import columns
@@ -14,19 +13,21 @@ from flight_server.domain.dataset import (
     DatasetChange,
     DatasetTotals,
     IngestMode,
-    ObjectRef,
     display_name,
     fold_name,
 )
 from flight_server.domain.identity import Identity
 from flight_server.domain.recent import RecentMap
-from flight_server.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
-from flight_server.frames.requests import ObjectGroup, Relation, SystemPage, TableName, is_system
+from flight_server.errors import InvalidArgumentError, NotFoundError
+from flight_server.frames.requests import TableName
 from flight_server.services import time_travel
 from flight_server.services.system_tables import SYSTEM_SCHEMA, SYSTEM_TABLES, SystemTables
 
 CATALOG = "lakehouse"
 """The one Flight SQL catalog."""
+
+MAX_NAME_LENGTH = 255
+"""Characters of a dataset's longest name."""
 
 _SHOWN_NAMES = 5
 _REMEMBERED_NAMES = 10_000
@@ -43,21 +44,26 @@ class Snapshot:
 class Names:
     """Finds datasets by name; shared by all statements; `_found` remembers what the catalog said."""
 
-    def __init__(self, catalog: Catalog, registry: BucketRegistry) -> None:
+    def __init__(self, catalog: Catalog, registry: BucketRegistry, system_tables: SystemTables) -> None:
         self.catalog = catalog
         self.registry = registry
         self._totals: RecentMap[tuple[str, int], DatasetTotals] = RecentMap(_REMEMBERED_NAMES)
-        self.system_tables = SystemTables(catalog, registry)
+        self.system_tables = system_tables
         self._found: RecentMap[object, tuple[Dataset | None]] = RecentMap(_REMEMBERED_NAMES)
 
     def search_path(self, call: CallContext) -> tuple[str, ...]:
-        """Return where unqualified names are looked for: the current bucket, `primary`, the others."""
+        """Return where bare names are looked for: the session's schemas, the current bucket, the others."""
         readable = [bucket.name for bucket in self.visible(call.identity)]
-        return tuple(name for name in dict.fromkeys([call.bucket, PRIMARY, *readable]) if name in readable)
+        wanted = dict.fromkeys([*call.schemas, call.bucket, PRIMARY, *readable])
+        return tuple(name for name in wanted if name in readable)
 
     def visible(self, identity: Identity) -> list[Bucket]:
         """Return the buckets that exist for a caller."""
         return [bucket for bucket in self.registry if identity.may("read", bucket.name)]
+
+    def may_change(self, identity: Identity, namespace: str) -> bool:
+        """Tell whether a caller may change datasets of a namespace that it can see."""
+        return identity.may("write", namespace) and not self.registry.resolve(namespace).read_only
 
     def namespace(self, identity: Identity, written: str) -> Bucket:
         """Return the bucket that a schema name means. Raises NotFoundError."""
@@ -136,125 +142,6 @@ def _near_misses(wanted: str, names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(close))[:_SHOWN_NAMES]
 
 
-class StatementResolution:
-    """Answers an engine process's questions about one statement."""
-
-    def __init__(
-        self,
-        names: Names,
-        identity: Identity,
-        search_path: Sequence[str],
-        snapshot: Snapshot,
-    ) -> None:
-        self._names = names
-        self._identity = identity
-        self._search_path = search_path
-        self._snapshot = snapshot
-        self._found: dict[str, tuple[Dataset, Sequence[DatasetChange]]] = {}
-
-    def resolve(self, names: Sequence[TableName]) -> list[str]:
-        """Return the relation of each dataset name. Raises NotFoundError."""
-        return [self._resolve(name) for name in names]
-
-    def ahead(self, names: Sequence[TableName]) -> dict[TableName, str]:
-        """Resolve names before anybody asks."""
-        return {name: self._resolve(name) for name in names}
-
-    def _resolve(self, written: TableName) -> str:
-        name = time_travel.unversioned(written)
-        spaces, table = self._place(name.path)
-        if spaces == [SYSTEM_SCHEMA]:
-            return self._system(name)
-        dataset = self._names.find(spaces, table, self._snapshot)
-        if dataset is None:
-            raise self._names.missing(self._identity, name.path, self._snapshot.commit)
-        staged: Sequence[DatasetChange] = ()
-        if name.version is not None or name.at is not None:
-            dataset = self._names.past(dataset, name, self._snapshot.commit)
-        else:
-            staged = staged_changes(dataset, self._snapshot)
-        relation = f"{dataset.id}@{dataset.version}"
-        if staged:
-            relation += f"+{_digest(staged)}"
-        self._found[relation] = dataset, staged
-        return relation
-
-    def _system(self, name: TableName) -> str:
-        if name.version is not None or name.at is not None:
-            raise InvalidArgumentError("system tables show the present and have no versions: leave out AT")
-        relation = f"{SYSTEM_SCHEMA}.{fold_name(name.path[-1])}"
-        if relation not in SYSTEM_TABLES:
-            raise self._names.missing(self._identity, name.path, self._snapshot.commit)
-        return relation
-
-    def _place(self, name: Sequence[str]) -> tuple[Sequence[str], str]:
-        if len(name) == 1:
-            return self._search_path, name[0]
-        if len(name) > 3 or (len(name) == 3 and fold_name(name[0]) != CATALOG):
-            raise NotFoundError(f"no table {'.'.join(name)!r}; a full name is {CATALOG}.<bucket>.<table>")
-        if fold_name(name[-2]) == SYSTEM_SCHEMA:
-            return [SYSTEM_SCHEMA], name[-1]
-        return [self._names.namespace(self._identity, name[-2]).name], name[-1]
-
-    def describe(self, relations: Sequence[str]) -> Mapping[str, Relation]:
-        """Return columns and objects of relations that `resolve` named.
-
-        Raises FailedPreconditionError when objects lie in a bucket that is not configured.
-        """
-        return {relation: self._describe(relation) for relation in relations}
-
-    def totals(self, name: TableName) -> DatasetTotals | None:
-        """Return what the committed dataset of a name holds, None for system tables. Raises NotFoundError."""
-        relation = self._resolve(name)
-        return None if is_system(relation) else self._names.totals(self._found[relation][0])
-
-    def rows(self, relation: str, after: int | None) -> SystemPage:
-        """Return the next rows of a system table that `resolve` named."""
-        return self._names.system_tables.page(self._identity, relation, after)
-
-    def _describe(self, relation: str) -> Relation:
-        if is_system(relation):
-            return Relation(SYSTEM_TABLES[relation].schema.serialize().to_pybytes(), ())
-        dataset, staged = self._found[relation]
-        refs = self._names.catalog.list_objects(dataset.id, dataset.version) if dataset.version else []
-        schema = dataset.schema
-        for change in staged:
-            schema = schema_after(schema, change)
-            kept = [] if change.mode is IngestMode.REPLACE else refs
-            refs = [*kept, *_staged_refs(change)]
-        groups: dict[bytes, list[tuple[str, str]]] = {}
-        located = [(self._locate(dataset, ref), ref.schema) for ref in refs]
-        if schema is None:
-            raise FailedPreconditionError(
-                f"the columns of {display_name(dataset.namespace, dataset.name)} are not known: "
-                "its objects could not be read when it was imported; import it again"
-            )
-        for place, own in located:
-            groups.setdefault(own or schema, []).append(place)
-        return Relation(schema, tuple(ObjectGroup(own, tuple(places)) for own, places in groups.items()))
-
-    def _locate(self, dataset: Dataset, ref: ObjectRef) -> tuple[str, str]:
-        bucket, written, key = self._names.registry.locate(ref.bucket, ref.key)
-        name = display_name(dataset.namespace, dataset.name)
-        if bucket is None:
-            raise FailedPreconditionError(
-                f"objects of {name} lie in bucket {written!r}, which is not configured: "
-                "add it to the configuration, or make it an alias"
-            )
-        if not self._identity.may("read", bucket):
-            raise self._names.missing(self._identity, (name,), self._snapshot.commit)
-        return bucket, key
-
-
-def _digest(staged: Sequence[DatasetChange]) -> str:
-    """Return a name for staged changes: the same for the same content, and for no other."""
-    content = sha256()
-    for change in staged:
-        keys = ",".join(stored.key for stored in change.objects)
-        content.update(f"{change.mode}:{len(change.schema)}:{keys};".encode() + change.schema)
-    return content.hexdigest()
-
-
 def _with_staged_schema(dataset: Dataset, snapshot: Snapshot) -> Dataset:
     schema = dataset.schema
     for change in staged_changes(dataset, snapshot):
@@ -275,25 +162,11 @@ def schema_after(schema: bytes | None, change: DatasetChange) -> bytes:
     return columns.merged(schema, change.schema) if change.evolves else schema
 
 
-def _staged_refs(change: DatasetChange) -> list[ObjectRef]:
-    return [
-        ObjectRef(
-            change.bucket,
-            stored.key,
-            stored.rows,
-            stored.bytes,
-            stored.schema or change.schema,
-            change.managed,
-        )
-        for stored in change.objects
-    ]
-
-
 def check_dataset_name(name: str) -> None:
     """Refuse names that SQL could not reach. Raises InvalidArgumentError."""
     _, at, version = name.rpartition("@")
-    if not name or len(name) > 255 or not name.isprintable() or (at and version.isdigit()):
+    if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable() or (at and version.isdigit()):
         raise InvalidArgumentError(
-            f"{name[:80]!r} is not a table name: 1 to 255 printable characters, "
+            f"{name[:80]!r} is not a table name: 1 to {MAX_NAME_LENGTH} printable characters, "
             "not ending in '@' and a number"
         )

@@ -14,10 +14,11 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
+from flight_server.domain.identity import Identity
 from flight_server.errors import (
     FailedPreconditionError,
     ResourceExhaustedError,
@@ -35,9 +36,11 @@ _SALT = "flight-server session"
 class Session:
     """State of one client between calls; changed only on the event loop's thread.
 
-    `principal` is who the session was made for, `bucket` the canonical name chosen by the session
-    option, `transaction_id` the open transaction. `last_used` is a monotonic time in seconds.
-    `key` is what the session was found by (token or peer), None for a transient one.
+    `principal` is who the session was made for. Its options: `bucket` (canonical name), `schemas` where bare
+    names are looked for first, `profile`, `statement_timeout` in seconds, `settings` of DuckDB. `holdings`
+    say what an engine process keeps for it, `transaction_id` is the open transaction. `last_used` is a
+    monotonic time in seconds, `created_at` in microseconds since 1970 UTC. `key` is what it was found by
+    (token or peer), None for a transient one.
     """
 
     id: str
@@ -45,14 +48,22 @@ class Session:
     key: str | None
     last_used: float
     bucket: str | None = None
+    schemas: tuple[str, ...] = ()
+    profile: str | None = None
+    statement_timeout: float | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+    holdings: tuple[str, ...] = ()
     transaction_id: bytes | None = None
     active_calls: int = 0
     was_minted: bool = False
+    created_at: int = field(default_factory=lambda: time.time_ns() // 1_000)
 
     @property
     def holds_state(self) -> bool:
         """Whether a client would notice that the session is gone."""
-        return self.was_minted or self.bucket is not None or self.transaction_id is not None
+        options = (self.bucket, self.profile, self.statement_timeout, self.transaction_id)
+        is_set = any(option is not None for option in options)
+        return bool(self.was_minted or is_set or self.schemas or self.settings or self.holdings)
 
 
 class SessionService:
@@ -111,6 +122,11 @@ class SessionService:
     def find(self, session_id: str) -> Session | None:
         """Return a session by its id, None when it has ended."""
         return self._sessions.get(session_id)
+
+    def all(self, identity: Identity) -> list[Session]:
+        """Return the sessions that a caller may see: its own, an admin everybody's; from any thread."""
+        known = list(self._sessions.values())  # one operation of the interpreter
+        return [session for session in known if identity.is_admin or session.principal == identity.name]
 
     def enter(self, session: Session) -> None:
         """Note that a call of the session begins; `leave` must follow."""

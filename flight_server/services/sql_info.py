@@ -1,15 +1,22 @@
-"""What the server says about itself: SqlInfo code → value, a plain table.
+"""What the server says about itself: SqlInfo code → value, as plain tables.
 
 Source: enum SqlInfo of FlightSql.proto. The Python type of a value chooses its union member:
 str, bool, `Bigint`, `Int32` (plain numbers and bitmasks; bit n stands for enum value n), a tuple of
 names, or a mapping of conversions. All codes are present because older JDBC drivers fail on a
-missing one. A limit of 0 means that there is none or that it is not known.
+missing one. A limit of 0 means that there is none of its own.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TypeAlias
+
+from flight_server.domain import pattern
+from flight_server.domain.bucket import MAX_NAME_LENGTH as MAX_BUCKET_NAME_LENGTH
+from flight_server.domain.columns import MAX_COLUMNS
+from flight_server.frames.requests import EngineFacts
+from flight_server.services.handles import LONGEST_SECONDS
+from flight_server.services.resolution import MAX_NAME_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,132 +35,141 @@ class Bigint:
 
 SqlInfoValue: TypeAlias = str | bool | Bigint | Int32 | tuple[str, ...] | Mapping[int, tuple[int, ...]]
 
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What the configuration says: seconds, bytes and counts, as in the settings."""
+
+    is_read_only: bool
+    session_idle: float
+    statement_bytes: int
+    sessions: int
+
+
+_MAX_INT32 = 2**31 - 1
+
 _NO_LIMIT = Bigint(0)
+_NONE = Int32(0)
 _CASE_INSENSITIVE = Int32(1)
 _NULLS_SORTED_AT_END = Int32(3)
 _FORWARD_ONLY = Int32(1 << 1)
 _READ_ONLY = Int32(1 << 1)
-_NOT_SUPPORTED = Int32(0)
-
-# enum SqlSupportsConvert
-_NUMBERS = (0, 2, 5, 6, 7, 12, 13, 14, 17)
-_TEXTS = (3, 11, 19)
-_BINARIES = (1, 10, 18)
-_INTERVALS = (8, 9)
-_DATE, _TIME, _TIMESTAMP = 4, 15, 16
 
 
-def _conversions() -> dict[int, tuple[int, ...]]:
-    everything = tuple(range(20))
-    targets: dict[int, tuple[int, ...]] = dict.fromkeys(_TEXTS, everything)
-    targets |= dict.fromkeys(_NUMBERS, _NUMBERS + _TEXTS)
-    targets |= dict.fromkeys(_BINARIES, _BINARIES + _TEXTS)
-    targets |= dict.fromkeys(_INTERVALS, _INTERVALS + _TEXTS)
-    targets[_DATE] = (_DATE, _TIMESTAMP, *_TEXTS)
-    targets[_TIME] = (_TIME, *_TEXTS)
-    targets[_TIMESTAMP] = (_DATE, _TIME, _TIMESTAMP, *_TEXTS)
-    return {source: tuple(sorted(found)) for source, found in sorted(targets.items())}
+def _milliseconds(seconds: float) -> Int32:
+    return Int32(min(int(seconds * 1000), _MAX_INT32))
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
+def _server(facts: ServerFacts) -> Mapping[int, SqlInfoValue]:
+    return {
+        0: "flight-server",
+        1: f"duckdb v{version('duckdb')}",  # DuckDB's family of clients refuses anything but `duckdb …`
+        2: version("pyarrow"),
+        3: facts.is_read_only,
+        4: True,  # SQL
+        5: False,  # Substrait
+        6: "",
+        7: "",
+        8: Int32(1),  # transactions, no savepoints
+        9: True,  # cancel
+        10: True,  # bulk ingestion
+        11: True,  # ... in transactions
+        100: _milliseconds(LONGEST_SECONDS),  # of handles of prepared statements
+        101: _milliseconds(facts.session_idle),  # a transaction ends with its session
+    }
 
-
-NUMERIC_FUNCTIONS = _words(
-    "abs acos asin atan atan2 ceiling cos cot degrees exp floor ln log log10 mod pi pow radians random "
-    "round sign sin sqrt tan trunc"
-)
-STRING_FUNCTIONS = _words(
-    "ascii bit_length chr concat contains instr lcase left length lower lpad ltrim md5 printf replace "
-    "regexp_replace repeat reverse right rpad rtrim split strlen substring translate trim ucase upper"
-)
-SYSTEM_FUNCTIONS = _words("current_database current_schema version")
-DATETIME_FUNCTIONS = _words(
-    "age date_diff date_part date_trunc day dayname dayofmonth dayofweek dayofyear hour last_day minute "
-    "month monthname now quarter second strftime strptime today week year"
-)
-
-_SERVER: Mapping[int, SqlInfoValue] = {
-    0: "flight-server",
-    1: f"duckdb v{version('duckdb')}",  # DuckDB's family of clients refuses anything but `duckdb …`
-    2: version("pyarrow"),
-    3: False,  # read only
-    4: True,  # SQL
-    5: False,  # Substrait
-    6: "",
-    7: "",
-    8: Int32(1),  # transactions, no savepoints
-    9: True,  # cancel
-    10: True,  # bulk ingestion
-    11: True,  # ... in transactions
-    100: Int32(0),
-    101: Int32(0),
-}
 
 _SYNTAX: Mapping[int, SqlInfoValue] = {
-    500: False,  # CREATE CATALOG
-    501: False,  # CREATE SCHEMA
-    502: False,  # CREATE TABLE: bulk ingest creates tables
+    500: False,  # CREATE and DROP of catalogs
+    501: False,  # ... of schemas: these are the buckets
+    502: False,  # ... of tables: bulk ingest creates them, in SQL there are temporary ones only
     503: _CASE_INSENSITIVE,
     504: '"',
     505: _CASE_INSENSITIVE,
-    506: True,
+    506: True,  # whoever sees a table may select from it
     507: _NULLS_SORTED_AT_END,
-    508: (),
-    509: NUMERIC_FUNCTIONS,
-    510: STRING_FUNCTIONS,
-    511: SYSTEM_FUNCTIONS,
-    512: DATETIME_FUNCTIONS,
-    513: "\\",
-    514: "",
+    513: pattern.ESCAPE,
+    514: "$",  # in names without quotes, beside letters, digits and _
     515: True,  # column aliases
     516: True,  # NULL + x is NULL
-    517: _conversions(),
-    518: True,
-    519: False,
-    520: True,
-    521: True,
-    522: Int32(0b11),  # GROUP BY
-    523: True,
-    524: True,
+    518: True,  # table aliases
+    519: False,  # ... which may be the name of the table
+    520: True,  # ORDER BY an expression
+    521: True,  # ORDER BY what is not selected
+    522: Int32(0b11),  # GROUP BY what is not selected, and more than that
+    523: True,  # LIKE … ESCAPE
+    524: True,  # NOT NULL in temporary tables
     525: Int32(0b111),  # minimum, core and extended grammar
-    526: Int32(0b1),  # ANSI 92 entry level
-    527: False,
+    526: Int32(0b1),  # ANSI 92 entry level: the higher ones ask for cursors and domains
+    527: False,  # datasets have no keys and no checks
     528: Int32(2),  # full outer joins
     529: "schema",
-    530: "procedure",
+    530: "procedure",  # there are none
     531: "catalog",
-    532: True,
-    533: _NOT_SUPPORTED,  # schemas in calls, index and privilege definitions
-    534: _NOT_SUPPORTED,  # catalogs there
-    535: _NOT_SUPPORTED,
-    536: False,
-    537: False,
-    538: Int32(0b1111),  # subqueries of every kind
-    539: True,
+    532: True,  # catalog.schema.table
+    533: _NONE,  # schemas in calls, index and privilege definitions, none of which there is
+    534: _NONE,  # catalogs there
+    535: _NONE,  # UPDATE and DELETE at a cursor
+    536: False,  # SELECT FOR UPDATE
+    537: False,  # stored procedures
+    538: Int32(0b1111),  # subqueries in comparisons, EXISTS, IN, ANY and ALL
+    539: True,  # correlated subqueries
     540: Int32(0b11),  # UNION, UNION ALL
 }
 
-_LIMITS: Mapping[int, SqlInfoValue] = dict.fromkeys(range(541, 562), _NO_LIMIT) | {556: False}
+
+def _engine(facts: EngineFacts) -> Mapping[int, SqlInfoValue]:
+    return {
+        508: facts.keywords,
+        509: facts.numeric_functions,
+        510: facts.string_functions,
+        511: facts.system_functions,
+        512: facts.datetime_functions,
+        517: facts.conversions,
+    }
+
+
+ENGINE_CODES = frozenset({508, 509, 510, 511, 512, 517})
+"""The codes whose values an engine process has to be asked for."""
+
+
+def _limits(facts: ServerFacts) -> Mapping[int, SqlInfoValue]:
+    """Return the limits: DuckDB has none of its own on literals, names, columns of a query or rows."""
+    return {
+        **dict.fromkeys(range(541, 562), _NO_LIMIT),
+        548: Bigint(MAX_COLUMNS),  # in a table
+        549: Bigint(facts.sessions),  # connections
+        552: Bigint(MAX_BUCKET_NAME_LENGTH),  # of a schema
+        556: False,  # whether the limit on rows, which there is not, includes blobs
+        557: Bigint(facts.statement_bytes),
+        559: Bigint(MAX_NAME_LENGTH),  # of a table
+    }
+
 
 _BEHAVIOUR: Mapping[int, SqlInfoValue] = {
     # REPEATABLE_READ is the strongest named level that snapshots give; JDBC reads it as a bigint
     562: Bigint(3),
-    563: True,
+    563: True,  # transactions
     564: Int32(1 << 3),
     565: False,  # DDL commits
     566: False,  # DDL is ignored in transactions
     567: _FORWARD_ONLY,
     568: _READ_ONLY,
     569: _READ_ONLY,
-    570: _NOT_SUPPORTED,
-    571: _NOT_SUPPORTED,
-    572: False,  # batch updates
+    570: _NONE,
+    571: _NONE,
+    572: True,  # batch updates: several rows of parameters
     573: False,  # savepoints
-    574: False,  # named parameters
-    575: False,
-    576: False,
+    574: True,  # named parameters
+    575: False,  # locators, of which there are none, change a copy
+    576: False,  # stored functions by CALL
 }
 
-SQL_INFO: Mapping[int, SqlInfoValue] = {**_SERVER, **_SYNTAX, **_LIMITS, **_BEHAVIOUR}
+CODES = frozenset({*range(12), 100, 101, *range(500, 577)})
 """Every code of the enum; codes of our own would break JDBC when all are asked for."""
+
+
+def sql_info(server: ServerFacts, engine: EngineFacts | None) -> Mapping[int, SqlInfoValue]:
+    """Return the values of all codes, without an engine process's facts those that need none."""
+    asked = _engine(engine) if engine else {}
+    return {**_server(server), **_SYNTAX, **asked, **_limits(server), **_BEHAVIOUR}

@@ -1,6 +1,6 @@
 """The schema that SQL gives a dataset, known without asking for each: types are asked for once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,16 +8,26 @@ import pyarrow as pa
 
 from flight_server.dispatch.dispatcher import Dispatcher
 from flight_server.domain.recent import RecentMap
+from flight_server.domain.sql_types import column_metadata, encoded, with_type_names
 
 _REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class SqlColumnType:
+    """A type as queries return it, its name in DuckDB, and what Flight SQL says of such columns."""
+
+    arrow: Any
+    name: str
+    metadata: Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class SqlSchema:
-    """A schema as queries return it, and DuckDB's name of each column's type."""
+    """A schema as queries return it, and what is known of each column's type."""
 
     schema: pa.Schema
-    type_names: tuple[str, ...]
+    columns: tuple["SqlColumnType", ...]
 
     @property
     def message(self) -> bytes:
@@ -30,7 +40,7 @@ class SqlSchemas:
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        self._types: RecentMap[Any, tuple[Any, str]] = RecentMap(_REMEMBERED)
+        self._types: RecentMap[Any, SqlColumnType] = RecentMap(_REMEMBERED)
         self._known: RecentMap[bytes, SqlSchema] = RecentMap(_REMEMBERED)
 
     async def get(self, stored: Iterable[bytes | None]) -> dict[bytes | None, SqlSchema]:
@@ -48,21 +58,24 @@ class SqlSchemas:
                 unseen[message] = pa.ipc.read_schema(pa.py_buffer(message))
         types = await self._sql_types(kind for schema in unseen.values() for kind in schema.types)
         for message, schema in unseen.items():
-            pairs = [types[kind] for kind in schema.types]
-            fields = [pa.field(name, kind) for name, (kind, _) in zip(schema.names, pairs, strict=True)]
-            found[message] = SqlSchema(pa.schema(fields), tuple(written for _, written in pairs))
+            columns = tuple(types[kind] for kind in schema.types)
+            fields = [
+                pa.field(name, column.arrow) for name, column in zip(schema.names, columns, strict=True)
+            ]
+            named = with_type_names(pa.schema(fields), [column.name for column in columns])
+            found[message] = SqlSchema(named, columns)
             self._known.put(message, found[message])
         return found
 
-    async def _sql_types(self, kinds: Iterable[Any]) -> dict[Any, tuple[Any, str]]:
+    async def _sql_types(self, kinds: Iterable[Any]) -> dict[Any, SqlColumnType]:
         known = {kind: self._types.get(kind) for kind in kinds}
-        unseen = [kind for kind, pair in known.items() if pair is None]
-        found = {kind: pair for kind, pair in known.items() if pair is not None}
+        unseen = [kind for kind, column in known.items() if column is None]
+        found = {kind: column for kind, column in known.items() if column is not None}
         if unseen:
             asked = pa.schema([pa.field(str(at), kind) for at, kind in enumerate(unseen)])
             message, names = await self._dispatcher.types(asked.serialize().to_pybytes())
             answered = pa.ipc.read_schema(pa.py_buffer(message)).types
             for kind, sql_type, name in zip(unseen, answered, names, strict=True):
-                found[kind] = (sql_type, name)
-                self._types.put(kind, (sql_type, name))
+                found[kind] = SqlColumnType(sql_type, name, encoded(column_metadata(name)))
+                self._types.put(kind, found[kind])
         return found

@@ -1,9 +1,10 @@
-"""System tables: what the catalog and the configuration hold, as far as the caller may read it.
+"""System tables: what the catalog, the configuration and this gateway hold, as far as the caller may read it.
 
 They show the present, whatever commit the statement around them reads at, and come page by page, so
 that a table of any size takes the gateway no more memory than one page.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -12,10 +13,12 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from flight_server.catalog.store import Catalog
-from flight_server.domain.bucket import BucketRegistry
+from flight_server.domain.bucket import PRIMARY, BucketRegistry
 from flight_server.domain.dataset import DatasetTotals
 from flight_server.domain.identity import Identity
 from flight_server.frames.requests import SystemPage
+from flight_server.services.queries import Queries
+from flight_server.services.sessions import SessionService
 
 SYSTEM_SCHEMA = "sys"
 """The schema of the system tables; no bucket may have its name."""
@@ -39,9 +42,13 @@ class SystemTable:
 class SystemTables:
     """Reads system tables; may be used from any thread."""
 
-    def __init__(self, catalog: Catalog, registry: BucketRegistry) -> None:
+    def __init__(
+        self, catalog: Catalog, registry: BucketRegistry, sessions: SessionService, queries: Queries
+    ) -> None:
         self._catalog = catalog
         self._registry = registry
+        self._sessions = sessions
+        self._queries = queries
 
     def page(self, identity: Identity, name: str, after: int | None) -> SystemPage:
         """Return a page of the table `sys.<name>` as an Arrow IPC stream.
@@ -117,6 +124,45 @@ class SystemTables:
         ]
         return rows, following
 
+    def queries(self, identity: Identity, _after: int | None) -> tuple[_Rows, None]:
+        """Read `sys.queries`, the oldest first."""
+        rows = [
+            (
+                query.id,
+                query.session_id,
+                query.principal,
+                query.bucket,
+                query.sql,
+                query.state.value,
+                query.started_at,
+                query.ended_at,
+                query.progress,
+                query.rows,
+                query.bytes,
+            )
+            for query in self._queries.all(identity)
+        ]
+        return rows, None
+
+    def sessions(self, identity: Identity, _after: int | None) -> tuple[_Rows, None]:
+        """Read `sys.sessions`, those used longest ago first."""
+        ticks, now = time.monotonic(), time.time_ns() // 1_000
+        rows = [
+            (
+                session.id,
+                session.principal,
+                session.created_at,
+                now - int((ticks - session.last_used) * 1_000_000),
+                session.bucket or PRIMARY,
+                list(session.schemas),
+                session.transaction_id is not None,
+                session.active_calls,
+                list(session.holdings),
+            )
+            for session in self._sessions.all(identity)
+        ]
+        return rows, None
+
 
 def _schema(columns: Mapping[str, pa.DataType]) -> pa.Schema:
     return pa.schema(list(columns.items()))
@@ -175,6 +221,40 @@ SYSTEM_TABLES: dict[str, SystemTable] = {
             }
         ),
         SystemTables.object_refs,
+    ),
+    f"{SYSTEM_SCHEMA}.queries": SystemTable(
+        _schema(
+            {
+                "id": pa.utf8(),
+                "session_id": pa.utf8(),
+                "principal": pa.utf8(),
+                "bucket": pa.utf8(),
+                "sql": pa.utf8(),
+                "state": pa.utf8(),
+                "started_at": _MOMENT,
+                "ended_at": _MOMENT,
+                "progress": pa.float64(),
+                "rows": pa.int64(),
+                "bytes": pa.int64(),
+            }
+        ),
+        SystemTables.queries,
+    ),
+    f"{SYSTEM_SCHEMA}.sessions": SystemTable(
+        _schema(
+            {
+                "id": pa.utf8(),
+                "principal": pa.utf8(),
+                "created_at": _MOMENT,
+                "last_used_at": _MOMENT,
+                "bucket": pa.utf8(),
+                "schemas": pa.list_(pa.utf8()),
+                "in_transaction": pa.bool_(),
+                "calls": pa.int64(),
+                "holds": pa.list_(pa.utf8()),
+            }
+        ),
+        SystemTables.sessions,
     ),
 }
 """Qualified name → system table, in order of name; columns are described in docs/reference."""

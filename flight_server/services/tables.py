@@ -5,7 +5,7 @@ caller may read is there. A filter that is None does not filter; an empty one ma
 which nothing here has.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,9 @@ import pyarrow as pa
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import Dataset, DatasetFilter
 from flight_server.domain.pattern import like
+from flight_server.domain.sql_types import encoded
 from flight_server.frames.flight_data import BatchFramer, schema_message
+from flight_server.services import rows
 from flight_server.services.listing import DatasetListing
 from flight_server.services.resolution import CATALOG, Names
 from flight_server.services.sql_schemas import SqlSchema, SqlSchemas
@@ -27,18 +29,21 @@ _SYNONYMS = {"BASE TABLE": TABLE}
 """Names of table types that clients ask with → ours (Grafana, information_schema)."""
 
 
-def _columns(*columns: tuple[str, bool]) -> pa.Schema:
-    """Return a schema of texts from (name, nullable)."""
-    return pa.schema([pa.field(name, pa.utf8(), nullable) for name, nullable in columns])
+_TEXT = pa.utf8()
 
-
-CATALOGS = _columns(("catalog_name", False))
-DB_SCHEMAS = _columns(("catalog_name", True), ("db_schema_name", False))
-TABLES = _columns(
-    ("catalog_name", True), ("db_schema_name", True), ("table_name", False), ("table_type", False)
+CATALOGS = rows.schema(("catalog_name", _TEXT, rows.REQUIRED))
+DB_SCHEMAS = rows.schema(
+    ("catalog_name", _TEXT, rows.OPTIONAL),
+    ("db_schema_name", _TEXT, rows.REQUIRED),
+)
+TABLES = rows.schema(
+    ("catalog_name", _TEXT, rows.OPTIONAL),
+    ("db_schema_name", _TEXT, rows.OPTIONAL),
+    ("table_name", _TEXT, rows.REQUIRED),
+    ("table_type", _TEXT, rows.REQUIRED),
 )
 TABLES_WITH_SCHEMA = TABLES.append(pa.field("table_schema", pa.binary(), nullable=False))
-TABLE_TYPES = _columns(("table_type", False))
+TABLE_TYPES = rows.schema(("table_type", _TEXT, rows.REQUIRED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +78,18 @@ class TableService:
 
     async def catalogs(self) -> AsyncIterator[bytes]:
         """Yield the one catalog, as FlightData messages."""
-        for message in _messages(CATALOGS, [[CATALOG]]):
+        for message in rows.messages(rows.batch(CATALOGS, [[CATALOG]])):
             yield message
 
     async def table_types(self) -> AsyncIterator[bytes]:
         """Yield the types that tables have here, as FlightData messages."""
-        for message in _messages(TABLE_TYPES, [[SYSTEM_TABLE, TABLE]]):
+        for message in rows.messages(rows.batch(TABLE_TYPES, [[SYSTEM_TABLE, TABLE]])):
             yield message
 
     async def db_schemas(self, call: CallContext, wanted: SchemaFilter) -> AsyncIterator[bytes]:
         """Yield the schemas: the buckets and the system tables' own; as FlightData messages."""
         found = self._schemas(call, wanted)
-        for message in _messages(DB_SCHEMAS, [[CATALOG] * len(found), found]):
+        for message in rows.messages(rows.batch(DB_SCHEMAS, [[CATALOG] * len(found), found])):
             yield message
 
     async def tables(self, call: CallContext, wanted: TableFilter) -> AsyncIterator[bytes]:
@@ -93,8 +98,7 @@ class TableService:
         yield schema_message(schema.serialize().to_pybytes())
         framer = BatchFramer(schema)
         async for columns in self._pages(call, wanted):
-            batch = _batch(schema, columns[: len(schema)])
-            for pieces in framer.frame(batch):
+            for pieces in framer.frame(rows.batch(schema, columns[: len(schema)])):
                 yield b"".join(pieces)
 
     def _schemas(self, call: CallContext, wanted: SchemaFilter) -> list[str]:
@@ -120,53 +124,61 @@ class TableService:
                 like_name = DatasetFilter(tuple(namespaces), wanted.table_name_filter_pattern)
                 pages = self._listing.pages(snapshot, like_name, lambda dataset: is_named(dataset.name))
                 async for page in pages:
-                    yield await self._page(page, wanted.include_schema)
+                    yield await self._page(call, page, wanted.include_schema)
 
-    async def _page(self, page: Sequence[Dataset], with_schemas: bool) -> list[list[Any]]:
+    async def _page(self, call: CallContext, page: Sequence[Dataset], with_schemas: bool) -> list[list[Any]]:
         spaces = [dataset.namespace for dataset in page]
         names = [dataset.name for dataset in page]
         columns: list[list[Any]] = [[CATALOG] * len(page), spaces, names, [TABLE] * len(page)]
         if with_schemas:
             known = await self._sql_schemas.get(dataset.schema for dataset in page)
-            columns.append([table_schema(known[item.schema], item.namespace, item.name) for item in page])
+            fixed = {space: not self._names.may_change(call.identity, space) for space in set(spaces)}
+            places = [Place(space, name, fixed[space]) for space, name in zip(spaces, names, strict=True)]
+            pairs = zip(page, places, strict=True)
+            columns.append([table_schema(known[dataset.schema], place) for dataset, place in pairs])
         return columns
 
     async def _system_page(self, is_named: Callable[[str], bool]) -> list[list[Any]]:
         names = sorted(filter(is_named, self._system))
         known = await self._sql_schemas.get(self._system[name] for name in names)
         count = len(names)
-        schemas = [table_schema(known[self._system[name]], SYSTEM_SCHEMA, name) for name in names]
+        places = [Place(SYSTEM_SCHEMA, name, is_read_only=True) for name in names]
+        schemas = [table_schema(known[self._system[place.name]], place) for place in places]
         return [[CATALOG] * count, [SYSTEM_SCHEMA] * count, names, [SYSTEM_TABLE] * count, schemas]
 
 
-def table_schema(sql_schema: SqlSchema, namespace: str, name: str) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a table is, and whether its rows can be changed by the one who asks."""
+
+    namespace: str
+    name: str
+    is_read_only: bool
+
+
+def table_schema(sql_schema: SqlSchema, place: Place) -> bytes:
     """Return the schema of a table as CommandGetTables gives it: with where each column belongs.
 
-    The specification has DB_SCHEMA_NAME, and drivers read SCHEMA_NAME: both are written.
+    The specification has DB_SCHEMA_NAME, and drivers read SCHEMA_NAME: both are written. There are
+    no comments on columns, hence no REMARKS.
     """
-    place = {
-        "CATALOG_NAME": CATALOG,
-        "DB_SCHEMA_NAME": namespace,
-        "SCHEMA_NAME": namespace,
-        "TABLE_NAME": name,
-    }
+    fixed = encoded(
+        {
+            "CATALOG_NAME": CATALOG,
+            "DB_SCHEMA_NAME": place.namespace,
+            "SCHEMA_NAME": place.namespace,
+            "TABLE_NAME": place.name,
+            "IS_READ_ONLY": str(int(place.is_read_only)),
+        }
+    )
     # One object for all columns of a type: making it costs more than all else here.
-    kinds = set(sql_schema.type_names)
-    metadata: dict[str, Any] = {kind: _metadata(place | {"TYPE_NAME": kind}) for kind in kinds}
-    return (
-        pa.schema(
-            field.with_metadata(metadata[kind])
-            for field, kind in zip(sql_schema.schema, sql_schema.type_names, strict=True)
-        )
-        .serialize()
-        .to_pybytes()
-    )
-
-
-def _metadata(values: Mapping[str, str]) -> pa.KeyValueMetadata:
-    return pa.KeyValueMetadata(
-        {f"ARROW:FLIGHT:SQL:{key}".encode(): value.encode() for key, value in values.items()}
-    )
+    kinds = {column.name: column.metadata for column in sql_schema.columns}
+    metadata: dict[str, Any] = {
+        name: pa.KeyValueMetadata({**fixed, **known}) for name, known in kinds.items()
+    }
+    pairs = zip(sql_schema.schema, sql_schema.columns, strict=True)
+    schema = pa.schema(field.with_metadata(metadata[column.name]) for field, column in pairs)
+    return schema.serialize().to_pybytes()
 
 
 def _pattern(written: str | None) -> Callable[[str], bool]:
@@ -178,14 +190,3 @@ def _types(written: Sequence[str]) -> frozenset[str]:
     if not written:
         return frozenset({TABLE, SYSTEM_TABLE})
     return frozenset(_SYNONYMS.get(kind.upper(), kind.upper()) for kind in written)
-
-
-def _batch(schema: pa.Schema, columns: Sequence[Sequence[Any]]) -> pa.RecordBatch:
-    arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _messages(schema: pa.Schema, columns: Sequence[Sequence[Any]]) -> Iterator[bytes]:
-    yield schema_message(schema.serialize().to_pybytes())
-    for pieces in BatchFramer(schema).frame(_batch(schema, columns)):
-        yield b"".join(pieces)

@@ -3,6 +3,10 @@
     begun ──first statement──▶ reading at a commit ──commit──▶ gone, changes committed
       └──────────────rollback, or its session ends──────────▶ gone, changes discarded
 
+A transaction that SQL begins (BEGIN) belongs to its session, and every statement of the session joins
+it. One that the protocol begins (BeginTransaction) lives until EndTransaction: there SQL's COMMIT and
+ROLLBACK end what it holds, and it begins anew under its id, since clients go on to use that.
+
 1. The snapshot is taken at the first statement and never moves.
 2. What the transaction has written is seen by its own later statements and by nobody else.
 3. Commit makes all staged changes one commit of the catalog; when that fails, nothing of them stays.
@@ -11,7 +15,7 @@
 import asyncio
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flight_server.dispatch.dispatcher import Dispatcher
 from flight_server.domain.call import CallContext
@@ -30,12 +34,15 @@ _REMEMBERED = 1_000
 class Transaction:
     """One open transaction; used from the event loop only.
 
-    `sockets` tell the connection that began it, for sessions that are found by their address.
+    `sockets` tell the connection that began it, for sessions that are found by their address. `unit` names
+    what is between two commits, `is_sql` says that SQL began it.
     """
 
     id: bytes
     principal: str
     session_id: str
+    is_sql: bool = False
+    unit: bytes = field(default_factory=lambda: secrets.token_bytes(_ID_BYTES))
     snapshot: int | None = None
     sockets: frozenset[str] = frozenset()
     changes: list[DatasetChange] = field(default_factory=list)
@@ -53,10 +60,10 @@ class TransactionService:
         self._discarding: set[asyncio.Task[None]] = set()
         sessions.on_close(self._abandon)
 
-    def begin(self, call: CallContext) -> bytes:
+    def begin(self, call: CallContext, is_sql: bool = False) -> bytes:
         """Begin a transaction in the call's session and return its id."""
         session = self._sessions.get(call.session_id)
-        transaction = Transaction(secrets.token_bytes(_ID_BYTES), call.identity.name, session.id)
+        transaction = Transaction(secrets.token_bytes(_ID_BYTES), call.identity.name, session.id, is_sql)
         transaction.sockets = sockets_of(session.key or "")
         self._open[transaction.id] = transaction
         session.transaction_id = transaction.id
@@ -71,15 +78,42 @@ class TransactionService:
             )
         return transaction
 
-    def get_read(self, call: CallContext, transaction_id: bytes) -> Transaction:
-        """Return a transaction that a statement began to read in: open, or with its commit asked for.
+    def joined(self, call: CallContext, transaction_id: bytes | None) -> Transaction | None:
+        """Return the transaction that a statement belongs to: its own, else the one that SQL began.
+
+        Raises NotFoundError.
+        """
+        if transaction_id is not None:
+            return self.get(call, transaction_id)
+        found = self.of_session(call)
+        return found if found is not None and found.is_sql else None
+
+    def get_read(self, call: CallContext, unit: bytes) -> Transaction:
+        """Return the transaction whose unit a statement began to read in: open, or with its commit asked for.
 
         Raises NotFoundError when it was rolled back, or committed long ago.
         """
-        committed = self._committed.get(transaction_id)
-        if committed is not None and committed.principal == call.identity.name:
-            return committed
-        return self.get(call, transaction_id)
+        committed = self._committed.get(unit)
+        is_open = (open_ for open_ in self._open.values() if open_.unit == unit)
+        found = committed or next(is_open, None)
+        if found is None or found.principal != call.identity.name:
+            raise NotFoundError("the transaction that this statement read in has ended: run it again")
+        return found
+
+    async def begin_sql(self, call: CallContext, transaction_id: bytes | None) -> None:
+        """Begin a transaction by SQL; does nothing where one is open."""
+        if transaction_id is None and self.of_session(call) is None:
+            self.begin(call, is_sql=True)
+
+    async def end_sql(self, call: CallContext, transaction_id: bytes | None, commit: bool) -> None:
+        """Commit or roll back by SQL; does nothing where no transaction is open."""
+        found = self.get(call, transaction_id) if transaction_id is not None else self.of_session(call)
+        if found is not None and found.is_sql:
+            await self.end(call, found.id, commit)
+        elif found is not None:
+            ended = replace(found)
+            found.unit, found.snapshot, found.changes = secrets.token_bytes(_ID_BYTES), None, []
+            await self._finish(ended, commit)
 
     def successor(self, call: CallContext, transaction_id: bytes) -> bytes | None:
         """Return the id itself while its transaction is open, else that of the session's open one."""
@@ -126,14 +160,24 @@ class TransactionService:
         """Commit or roll back. Raises NotFoundError, or ConflictError when the commit is not possible."""
         transaction = self.get(call, transaction_id)
         self._forget(transaction)
-        if not commit:
-            await self._discard(transaction.changes)
-        elif transaction.changes:
-            await self._commit(transaction)
+        await self._finish(transaction, commit)
+
+    async def _finish(self, transaction: Transaction, commit: bool) -> None:
+        is_done = False
+        try:
+            if not commit:
+                await self._discard(transaction.changes)
+            elif transaction.changes:
+                await self._commit(transaction)
+            is_done = commit
+        finally:
+            session = self._sessions.find(transaction.session_id)
+            if session is not None and session.holdings:
+                await self._dispatcher.settle(session.id, is_done)
 
     async def _commit(self, transaction: Transaction) -> None:
         names = ", ".join(dict.fromkeys(change.name for change in transaction.changes))
-        self._committed.put(transaction.id, transaction)
+        self._committed.put(transaction.unit, transaction)
         try:
             made = await self._committer.commit(
                 transaction.changes, transaction.principal, f"transaction: {names}"

@@ -13,14 +13,21 @@ from flight_server.app import build_routes
 from flight_server.domain.bucket import Bucket, BucketRegistry
 from flight_server.domain.call import CallContext
 from flight_server.domain.pattern import like
-from flight_server.domain.statement import IngestResult, IngestTarget, Plan, PreparedStatement
+from flight_server.domain.statement import IngestResult, IngestTarget, Plan, PollStatus, PreparedStatement
 from flight_server.errors import BY_NAME, InvalidArgumentError, NotFoundError
 from flight_server.flight.routes import Services
 from flight_server.flight.server import FlightServer, ServerOptions
 from flight_server.frames.flight_data import BatchFramer, parse, schema_message
+from flight_server.frames.requests import EngineFacts
+from flight_server.services.cancel import CancelService
 from flight_server.services.flights import Flight
+from flight_server.services.handles import Handles
+from flight_server.services.held import HeldMessages
+from flight_server.services.keys import KeyService
 from flight_server.services.metadata import MetadataService
+from flight_server.services.queries import Queries
 from flight_server.services.sessions import SessionService
+from flight_server.services.sql_info import ServerFacts
 
 TABLE = pa.table({"x": pa.array([1, 2, 3], pa.int64())})
 SCHEMA = TABLE.schema.serialize().to_pybytes()
@@ -153,6 +160,15 @@ class MemoryTables:
     catalogs = db_schemas = tables = table_types = _nothing
 
 
+async def engine_facts() -> EngineFacts:
+    return EngineFacts(("select",), ("abs",), ("upper",), ("version",), ("now",), {0: (0, 1)})
+
+
+class MemoryPolls:
+    async def start(self, call: CallContext, plan: Plan) -> PollStatus:
+        return PollStatus(plan)
+
+
 class MemoryMigration:
     async def migrate(self, call: CallContext, dry_run: bool) -> dict[str, object]:
         return {"total": 0, "dry_run": dry_run}
@@ -185,17 +201,21 @@ def _build_server(options: ServerOptions) -> tuple[FlightServer, WireServer]:
     sessions = SessionService((b"old key", b"new key"), 60.0, 100_000)
     query, ingest = MemoryQuery(), MemoryIngest()
     memory: Any = Services
+    memory_query: Any = query
     services = memory(
         query=query,
         prepared=MemoryPrepared(),
         ingest=ingest,
         transactions=MemoryTransactions(),
         migration=MemoryMigration(),
-        metadata=MetadataService(),
+        metadata=MetadataService(ServerFacts(False, 60.0, 1024, 10), engine_facts),
+        keys=KeyService(),
         sweep=None,
         register=None,
         tables=MemoryTables(),
         flights=MemoryFlights(),
+        cancel=CancelService(memory_query, Queries(), Handles((b"key",), HeldMessages(1024))),
+        polls=MemoryPolls(),
         sessions=sessions,
     )
     server = FlightServer(build_routes(services), sessions, REGISTRY, options)

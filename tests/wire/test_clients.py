@@ -324,15 +324,3 @@ def test_unknown_sql_info_codes_give_no_row(client):
     rows = client.do_get(client.get_flight_info(ask).endpoints[0].ticket).read_all()
     assert rows.to_pylist() == [{"info_name": 8, "value": 1}]
     assert rows["value"].chunk(0).type_codes.to_pylist() == [3]
-
-
-def test_the_functions_that_sql_info_lists_exist():
-    with duckdb.connect() as database:
-        rows = database.execute("select distinct function_name from duckdb_functions()").fetchall()
-    listed = {
-        *sql_info.NUMERIC_FUNCTIONS,
-        *sql_info.STRING_FUNCTIONS,
-        *sql_info.SYSTEM_FUNCTIONS,
-        *sql_info.DATETIME_FUNCTIONS,
-    }
-    assert listed <= {name for (name,) in rows}

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import IngestMode
-from flight_server.domain.statement import IngestTarget, Plan
+from flight_server.domain.statement import IngestTarget
 from flight_server.errors import InvalidArgumentError
 from flight_server.flight.routes import Messages
 from flight_server.flight.wire.actions import encode_json
 from flight_server.flight.wire.commands import DatasetPath
-from flight_server.flight.wire.tickets import Answer, encode_statement
+from flight_server.flight.wire.tickets import Answer, answer_to
 
 if TYPE_CHECKING:
     from flight_server.services.flights import FlightService
@@ -29,7 +29,7 @@ class PathHandlers:
 
     async def info(self, call: CallContext, path: DatasetPath) -> Answer:
         """Plan reading a whole dataset."""
-        return _answer(await self.query.plan_dataset(call, _checked(path)))
+        return answer_to(await self.query.plan_dataset(call, _checked(path)))
 
     async def schema(self, call: CallContext, path: DatasetPath) -> bytes:
         """Return a dataset's schema."""
@@ -38,7 +38,7 @@ class PathHandlers:
     async def flights(self, call: CallContext, criteria: str) -> AsyncIterator[tuple[Sequence[str], Answer]]:
         """Yield path and answer of each dataset whose `bucket.dataset` is LIKE the criteria."""
         async for flight in self.listed.flights(call, criteria):
-            yield flight.path, _answer(flight.plan)
+            yield flight.path, answer_to(flight.plan)
 
     async def put(self, call: CallContext, path: DatasetPath, sent: Messages) -> bytes:
         """Load a stream into a dataset; the mode header decides, default create-or-append."""
@@ -50,10 +50,6 @@ class PathHandlers:
             transaction_id=None,
         )
         return encode_json(asdict(await self.ingest.append(call, target, sent)))
-
-
-def _answer(plan: Plan) -> Answer:
-    return Answer(plan.schema, encode_statement(plan.handle), plan.rows, plan.bytes)
 
 
 def _checked(path: DatasetPath) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flight_server.domain.call import CallContext
+from flight_server.domain.statement import SqlStatement
 from flight_server.flight.routes import Messages
 from flight_server.flight.wire import messages
 from flight_server.flight.wire.actions import unpack_request
 from flight_server.flight.wire.commands import PreparedStatementQuery, PreparedStatementUpdate
-from flight_server.flight.wire.tickets import Answer, encode_statement
+from flight_server.flight.wire.tickets import Answer, answer_to
 
 if TYPE_CHECKING:
     from flight_server.services.prepared import PreparedService
@@ -24,7 +25,9 @@ class PreparedHandlers:
     async def create(self, call: CallContext, body: bytes) -> Sequence[bytes]:
         """Prepare a statement."""
         request = unpack_request("ActionCreatePreparedStatementRequest", body)
-        statement = await self.prepared.create(call, request.query, request.transaction_id or None)
+        statement = await self.prepared.create(
+            call, SqlStatement(request.query, request.transaction_id or None)
+        )
         result = messages.pack(
             "ActionCreatePreparedStatementResult",
             prepared_statement_handle=statement.handle,
@@ -43,11 +46,11 @@ class PreparedHandlers:
     async def info(self, call: CallContext, command: PreparedStatementQuery) -> Answer:
         """Plan a prepared query with the parameters bound last."""
         plan = await self.prepared.plan(call, command.handle)
-        return Answer(plan.schema, encode_statement(plan.handle))
+        return answer_to(plan)
 
     async def schema(self, call: CallContext, command: PreparedStatementQuery) -> bytes:
         """Return the schema of a prepared query's rows."""
-        return (await self.prepared.plan(call, command.handle)).schema
+        return await self.prepared.schema(call, command.handle)
 
     async def bind(self, call: CallContext, command: PreparedStatementQuery, sent: Messages) -> bytes:
         """Bind parameters and return the handle that stands for the statement with them."""

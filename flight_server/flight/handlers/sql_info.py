@@ -7,6 +7,7 @@ from flight_server.domain.call import CallContext
 from flight_server.flight.routes import Messages
 from flight_server.flight.wire.commands import GetSqlInfo
 from flight_server.flight.wire.tickets import Answer, encode_sql_info
+from flight_server.services.metadata import SQL_INFO
 
 if TYPE_CHECKING:
     from flight_server.services.metadata import MetadataService
@@ -20,13 +21,12 @@ class SqlInfoHandlers:
 
     async def info(self, _: CallContext, command: GetSqlInfo) -> Answer:
         """Return the fixed schema and the command itself as the ticket."""
-        return Answer(self.metadata.SQL_INFO_SCHEMA, encode_sql_info(command.codes))
+        return Answer(SQL_INFO, encode_sql_info(command.codes))
 
     async def schema(self, _: CallContext, __: GetSqlInfo) -> bytes:
         """Return the fixed schema."""
-        return self.metadata.SQL_INFO_SCHEMA
+        return SQL_INFO
 
-    async def stream(self, _: CallContext, command: GetSqlInfo) -> Messages:
+    def stream(self, _: CallContext, command: GetSqlInfo) -> Messages:
         """Stream the rows of the codes asked for."""
-        for message in self.metadata.sql_info(command.codes):
-            yield message
+        return self.metadata.sql_info(command.codes)

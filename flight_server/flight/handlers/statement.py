@@ -3,19 +3,15 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from flight_server.domain.call import CallContext
+from flight_server.domain.statement import SqlStatement
 from flight_server.flight.routes import Messages
 from flight_server.flight.wire import messages
 from flight_server.flight.wire.commands import StatementQuery, StatementUpdate
-from flight_server.flight.wire.tickets import Answer, StatementTicket, encode_statement
+from flight_server.flight.wire.tickets import Answer, StatementTicket, answer_to
 
 if TYPE_CHECKING:
-    from flight_server.services.prepared import PreparedService
     from flight_server.services.query import QueryService
-
-_NO_FIELDS: bytes = pa.schema([]).serialize().to_pybytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +19,19 @@ class StatementHandlers:
     """Answers CommandStatementQuery, CommandStatementUpdate and the tickets of all statements."""
 
     query: "QueryService"
-    prepared: "PreparedService"
 
     async def info(self, call: CallContext, command: StatementQuery) -> Answer:
         """Plan a query."""
-        plan = await self.query.plan(call, command.query, command.transaction_id)
-        return Answer(plan.schema, encode_statement(plan.handle))
+        plan = await self.query.plan(call, SqlStatement(command.query, command.transaction_id))
+        return answer_to(plan)
 
     async def schema(self, call: CallContext, command: StatementQuery) -> bytes:
         """Return the schema of a query's rows.
 
         It is prepared, not planned: GetSchema must not execute, and planning executes updates.
         """
-        statement = await self.prepared.create(call, command.query, command.transaction_id)
-        await self.prepared.close(call, statement.handle)
-        return statement.dataset_schema or _NO_FIELDS
+        planned = await self.query.prepare(call, SqlStatement(command.query, command.transaction_id))
+        return planned.schema
 
     def stream(self, call: CallContext, ticket: StatementTicket) -> Messages:
         """Stream the rows of a planned statement."""
@@ -45,5 +39,5 @@ class StatementHandlers:
 
     async def update(self, call: CallContext, command: StatementUpdate, _: Messages) -> bytes:
         """Run a statement and return its count; what else the client sends is not read."""
-        rows = await self.query.update(call, command.query, command.transaction_id)
+        rows = await self.query.update(call, SqlStatement(command.query, command.transaction_id))
         return messages.encode("DoPutUpdateResult", record_count=rows)

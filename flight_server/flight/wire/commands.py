@@ -59,6 +59,13 @@ class StatementIngest:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningQuery:
+    """Ask how far a polled query is; PollFlightInfo alone serves it."""
+
+    handle: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class GetSqlInfo:
     """Describe the server; no codes stand for all of them."""
 
@@ -94,6 +101,52 @@ class GetTableTypes:
     """List the types that tables have."""
 
 
+@dataclass(frozen=True, slots=True)
+class GetXdbcTypeInfo:
+    """Describe the types of SQL; None stands for all of them."""
+
+    data_type: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class GetPrimaryKeys:
+    """List the primary key of a table; a catalog or schema that is None may be any."""
+
+    catalog: str | None
+    db_schema: str | None
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetExportedKeys:
+    """List the foreign keys that refer to a table."""
+
+    catalog: str | None
+    db_schema: str | None
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetImportedKeys:
+    """List the foreign keys of a table."""
+
+    catalog: str | None
+    db_schema: str | None
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetCrossReference:
+    """List the foreign keys of the table `fk_…` that refer to the table `pk_…`."""
+
+    pk_catalog: str | None
+    pk_db_schema: str | None
+    pk_table: str
+    fk_catalog: str | None
+    fk_db_schema: str | None
+    fk_table: str
+
+
 Command: TypeAlias = (
     DatasetPath
     | StatementQuery
@@ -101,16 +154,32 @@ Command: TypeAlias = (
     | PreparedStatementQuery
     | PreparedStatementUpdate
     | StatementIngest
+    | RunningQuery
     | GetSqlInfo
     | GetCatalogs
     | GetDbSchemas
     | GetTables
     | GetTableTypes
+    | GetXdbcTypeInfo
+    | GetPrimaryKeys
+    | GetExportedKeys
+    | GetImportedKeys
+    | GetCrossReference
 )
 
-Metadata: TypeAlias = GetCatalogs | GetDbSchemas | GetTables | GetTableTypes
+Metadata: TypeAlias = (
+    GetCatalogs
+    | GetDbSchemas
+    | GetTables
+    | GetTableTypes
+    | GetXdbcTypeInfo
+    | GetPrimaryKeys
+    | GetExportedKeys
+    | GetImportedKeys
+    | GetCrossReference
+)
 
-PATH, _CMD = 1, 2
+PATH, CMD = 1, 2
 
 
 def _ingest(message: Any) -> StatementIngest:
@@ -141,12 +210,29 @@ def _tables(message: Any) -> GetTables:
     )
 
 
+def _keyed(make: Callable[[str | None, str | None, str], Command]) -> Callable[[Any], Command]:
+    """Return the decoder of a command that asks for the keys of one table."""
+    return lambda message: make(_present(message, "catalog"), _present(message, "db_schema"), message.table)
+
+
+def _cross_reference(message: Any) -> GetCrossReference:
+    return GetCrossReference(
+        pk_catalog=_present(message, "pk_catalog"),
+        pk_db_schema=_present(message, "pk_db_schema"),
+        pk_table=message.pk_table,
+        fk_catalog=_present(message, "fk_catalog"),
+        fk_db_schema=_present(message, "fk_db_schema"),
+        fk_table=message.fk_table,
+    )
+
+
 _DECODERS: Mapping[str, Callable[[Any], Command]] = {
     "CommandStatementQuery": lambda m: StatementQuery(m.query, m.transaction_id or None),
     "CommandStatementUpdate": lambda m: StatementUpdate(m.query, m.transaction_id or None),
     "CommandPreparedStatementQuery": lambda m: PreparedStatementQuery(m.prepared_statement_handle),
     "CommandPreparedStatementUpdate": lambda m: PreparedStatementUpdate(m.prepared_statement_handle),
     "CommandStatementIngest": _ingest,
+    "TicketStatementQuery": lambda m: RunningQuery(m.statement_handle),
     "CommandGetSqlInfo": lambda m: GetSqlInfo(frozenset(m.info)),
     "CommandGetCatalogs": lambda _: GetCatalogs(),
     "CommandGetDbSchemas": lambda m: GetDbSchemas(
@@ -154,6 +240,16 @@ _DECODERS: Mapping[str, Callable[[Any], Command]] = {
     ),
     "CommandGetTables": _tables,
     "CommandGetTableTypes": lambda _: GetTableTypes(),
+    "CommandGetXdbcTypeInfo": lambda m: GetXdbcTypeInfo(_present(m, "data_type")),
+    "CommandGetPrimaryKeys": _keyed(GetPrimaryKeys),
+    "CommandGetExportedKeys": _keyed(GetExportedKeys),
+    "CommandGetImportedKeys": _keyed(GetImportedKeys),
+    "CommandGetCrossReference": _cross_reference,
+}
+
+
+_REFUSED: Mapping[str, str] = {
+    "CommandStatementSubstraitPlan": "is not served: Substrait is not, send SQL in CommandStatementQuery"
 }
 
 
@@ -165,7 +261,8 @@ def decode_message(name: str, value: bytes) -> Command:
     """
     decoder = _DECODERS.get(name)
     if decoder is None:
-        raise UnimplementedError(f"the command {name[:100]!r} is not served here")
+        why = _REFUSED.get(name, "is not served here")
+        raise UnimplementedError(f"the command {name[:100]!r} {why}")
     return decoder(messages.parse(name, value))
 
 
@@ -175,7 +272,7 @@ def decode(descriptor: bytes) -> Command:
     Raises InvalidArgumentError or UnimplementedError, see `decode_message`.
     """
     message = messages.parse("FlightDescriptor", descriptor)
-    if message.type == _CMD:
+    if message.type == CMD:
         return decode_message(*messages.unpack(message.cmd))
     if message.type == PATH:
         return DatasetPath(tuple(message.path))

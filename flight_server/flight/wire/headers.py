@@ -3,19 +3,25 @@
 import base64
 import binascii
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
 
 from flight_server.errors import InvalidArgumentError, UnauthenticatedError
 
 BUCKET = "x-lakehouse-bucket"
+PROFILE = "x-lakehouse-profile"
 MODE = "x-lakehouse-mode"
 EXPECTED_ROWS = "x-lakehouse-expected-rows"
 EVOLVE = "x-lakehouse-evolve"
 IDEMPOTENCY_KEY = "x-idempotency-key"
+COMPRESSION = "x-lakehouse-compression"
 AUTHORIZATION = "authorization"
+COOKIE, SET_COOKIE = "cookie", "set-cookie"
 AUTH_TOKEN = "auth-token-bin"  # noqa: S105 (the name of a header)
 
 _BEARER, _BASIC = "bearer", "basic"
+_COOKIE_NAME = "lakehouse-session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +36,27 @@ class BasicCredentials:
 class Headers:
     """The headers that mean something here; None where one is absent or blank.
 
-    `token` comes from `authorization: Bearer …` or, with older clients, from `auth-token-bin`.
+    `token` comes from `authorization: Bearer …` or, with older clients, from `auth-token-bin`; `cookie`
+    is the value of ours among those that the client keeps.
     """
 
     bucket: str | None = None
+    profile: str | None = None
     mode: str | None = None
     expected_rows: str | None = None
     evolve: str | None = None
     idempotency_key: str | None = None
+    compression: str | None = None
     token: str | None = None
+    cookie: str | None = None
     basic: BasicCredentials | None = None
 
 
 _NO_HEADERS = Headers()
-OURS = (BUCKET, MODE, EXPECTED_ROWS, EVOLVE, IDEMPOTENCY_KEY)
+OURS = (BUCKET, PROFILE, MODE, EXPECTED_ROWS, EVOLVE, IDEMPOTENCY_KEY, COMPRESSION)
 """The headers that are this server's own."""
 
-_KNOWN = frozenset((*OURS, AUTHORIZATION, AUTH_TOKEN))
+_KNOWN = frozenset((*OURS, AUTHORIZATION, AUTH_TOKEN, COOKIE))
 
 
 def read(metadata: Iterable[tuple[str, str | bytes]] | None) -> Headers:
@@ -68,11 +78,14 @@ def read(metadata: Iterable[tuple[str, str | bytes]] | None) -> Headers:
         raise UnauthenticatedError("the authorization header must be 'Basic …' or 'Bearer …'")
     return Headers(
         bucket=_single(BUCKET, found.get(BUCKET, ())),
+        profile=_single(PROFILE, found.get(PROFILE, ())),
         mode=_single(MODE, found.get(MODE, ())),
         expected_rows=_single(EXPECTED_ROWS, found.get(EXPECTED_ROWS, ())),
         evolve=_single(EVOLVE, found.get(EVOLVE, ())),
         idempotency_key=_single(IDEMPOTENCY_KEY, found.get(IDEMPOTENCY_KEY, ())),
+        compression=_single(COMPRESSION, found.get(COMPRESSION, ())),
         token=credentials if scheme == _BEARER else _single(AUTH_TOKEN, found.get(AUTH_TOKEN, ())),
+        cookie=_cookie(found.get(COOKIE, ())),
         basic=decode_basic(credentials) if scheme == _BASIC else None,
     )
 
@@ -90,6 +103,20 @@ def decode_basic(encoded: str) -> BasicCredentials:
     if not colon:
         raise UnauthenticatedError("the Basic credentials are not base64 of 'user:password'")
     return BasicCredentials(username, password)
+
+
+def encode_cookie(token: str) -> str:
+    """Return the value of the header that gives a client its session's cookie."""
+    return f"{_COOKIE_NAME}={token}; HttpOnly; SameSite=Strict"
+
+
+def _cookie(values: Iterable[str | bytes]) -> str | None:
+    """Return the value of our cookie, None when there is none or it cannot be understood."""
+    found: SimpleCookie = SimpleCookie()
+    for value in values:
+        with suppress(CookieError):
+            found.load(value if isinstance(value, str) else value.decode("latin-1"))
+    return found[_COOKIE_NAME].value if _COOKIE_NAME in found else None
 
 
 def _single(name: str, values: Iterable[str | bytes]) -> str | None:

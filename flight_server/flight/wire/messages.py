@@ -1,7 +1,8 @@
 """Protobuf messages from a table: no generated code, no global registry.
 
 Source of numbers and types: Flight.proto and FlightSql.proto of Apache Arrow. Enums are int32
-(the same on the wire), and nested messages that are only passed on are bytes (also the same).
+(the same on the wire), nested messages that are only passed on are bytes, the entries of a map are
+repeated messages with `key` and `value`, the members of a oneof are optional fields (all the same).
 The descriptors live in a private pool, so a client library in this process cannot collide.
 """
 
@@ -25,7 +26,14 @@ _FLIGHT: Mapping[str, Mapping[str, tuple[int, str]]] = {
     "SchemaResult": {"schema": (1, "bytes")},
     "FlightDescriptor": {"type": (1, "int32"), "cmd": (2, "bytes"), "path": (3, "repeated string")},
     "Ticket": {"ticket": (1, "bytes")},
-    "FlightEndpoint": {"ticket": (1, "Ticket")},
+    "Location": {"uri": (1, "string")},
+    "Timestamp": {"seconds": (1, "int64"), "nanos": (2, "int32")},
+    "FlightEndpoint": {
+        "ticket": (1, "Ticket"),
+        "location": (2, "repeated Location"),
+        "expiration_time": (3, "Timestamp"),
+        "app_metadata": (4, "bytes"),
+    },
     "FlightInfo": {
         "schema": (1, "bytes"),
         "flight_descriptor": (2, "bytes"),
@@ -33,10 +41,41 @@ _FLIGHT: Mapping[str, Mapping[str, tuple[int, str]]] = {
         "total_records": (4, "int64"),
         "total_bytes": (5, "int64"),
         "ordered": (6, "bool"),
+        "app_metadata": (7, "bytes"),
     },
+    "PollInfo": {
+        "info": (1, "bytes"),
+        "flight_descriptor": (2, "bytes"),
+        "progress": (3, "optional double"),
+        "expiration_time": (4, "Timestamp"),
+    },
+    "CancelFlightInfoRequest": {"info": (1, "FlightInfo")},
+    "CancelFlightInfoResult": {"status": (1, "int32")},
+    "RenewFlightEndpointRequest": {"endpoint": (1, "FlightEndpoint")},
     "PutResult": {"app_metadata": (1, "bytes")},
+    "SessionOptionValue": {
+        "string_value": (1, "optional string"),
+        "bool_value": (2, "optional bool"),
+        "int64_value": (3, "optional sfixed64"),
+        "double_value": (4, "optional double"),
+        "string_list_value": (5, "optional StringListValue"),
+    },
+    "StringListValue": {"values": (1, "repeated string")},
+    "SessionOption": {"key": (1, "string"), "value": (2, "SessionOptionValue")},
+    "SetSessionOptionsRequest": {"session_options": (1, "repeated SessionOption")},
+    "SessionOptionError": {"value": (1, "int32")},
+    "SessionOptionFailure": {"key": (1, "string"), "value": (2, "SessionOptionError")},
+    "SetSessionOptionsResult": {"errors": (1, "repeated SessionOptionFailure")},
+    "GetSessionOptionsRequest": {},
+    "GetSessionOptionsResult": {"session_options": (1, "repeated SessionOption")},
     "CloseSessionRequest": {},
     "CloseSessionResult": {"status": (1, "int32")},
+}
+
+_KEYED_TABLE = {
+    "catalog": (1, "optional string"),
+    "db_schema": (2, "optional string"),
+    "table": (3, "string"),
 }
 
 _FLIGHT_SQL: Mapping[str, Mapping[str, tuple[int, str]]] = {
@@ -67,6 +106,18 @@ _FLIGHT_SQL: Mapping[str, Mapping[str, tuple[int, str]]] = {
         "include_schema": (5, "bool"),
     },
     "CommandGetTableTypes": {},
+    "CommandGetXdbcTypeInfo": {"data_type": (1, "optional int32")},
+    "CommandGetPrimaryKeys": _KEYED_TABLE,
+    "CommandGetExportedKeys": _KEYED_TABLE,
+    "CommandGetImportedKeys": _KEYED_TABLE,
+    "CommandGetCrossReference": {
+        "pk_catalog": (1, "optional string"),
+        "pk_db_schema": (2, "optional string"),
+        "pk_table": (3, "string"),
+        "fk_catalog": (4, "optional string"),
+        "fk_db_schema": (5, "optional string"),
+        "fk_table": (6, "string"),
+    },
     "TicketStatementQuery": {"statement_handle": (1, "bytes")},
     "DoPutUpdateResult": {"record_count": (1, "int64")},
     "DoPutPreparedStatementResult": {"prepared_statement_handle": (1, "optional bytes")},
@@ -80,6 +131,8 @@ _FLIGHT_SQL: Mapping[str, Mapping[str, tuple[int, str]]] = {
     "ActionClosePreparedStatementRequest": {"prepared_statement_handle": (1, "bytes")},
     "ActionBeginTransactionRequest": {},
     "ActionBeginTransactionResult": {"transaction_id": (1, "bytes")},
+    "ActionCancelQueryRequest": {"info": (1, "bytes")},
+    "ActionCancelQueryResult": {"result": (1, "int32")},
     "ActionEndTransactionRequest": {"transaction_id": (1, "bytes"), "action": (2, "int32")},
 }
 
@@ -95,6 +148,8 @@ _SCALARS: Mapping[str, "_Field.Type.ValueType"] = {
     "uint32": _Field.TYPE_UINT32,
     "int64": _Field.TYPE_INT64,
     "uint64": _Field.TYPE_UINT64,
+    "sfixed64": _Field.TYPE_SFIXED64,
+    "double": _Field.TYPE_DOUBLE,
 }
 _PACKAGE = "flight_server.wire"
 

@@ -5,10 +5,13 @@ for metadata.
 """
 
 import builtins
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from flight_server.domain.statement import Plan
+from flight_server.errors import InvalidArgumentError
 from flight_server.flight.wire import commands, messages
 
 _UNKNOWN = -1
@@ -16,15 +19,31 @@ _UNKNOWN = -1
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What can be fetched: the schema (encapsulated IPC message) and the ticket.
+    """What can be fetched: the schema (encapsulated IPC message) and the ticket, empty for nothing.
 
-    `rows` and `bytes` are None where they are not known.
+    `rows` and `bytes` are None where they are not known. The ticket is good until `expires`, in
+    seconds since 1970 UTC (None: for ever); `query_id` is what its statement can be cancelled by.
     """
 
     schema: builtins.bytes
     ticket: builtins.bytes
     rows: int | None = None
     bytes: int | None = None
+    expires: float | None = None
+    query_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """How far a polled query is: complete when there is no `descriptor` to poll with.
+
+    `progress` is 0 to 1, None where it is not known; `expires` in seconds since 1970 UTC.
+    """
+
+    answer: Answer
+    descriptor: builtins.bytes | None = None
+    progress: float | None = None
+    expires: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +77,18 @@ def encode_sql_info(codes: frozenset[int]) -> bytes:
     return messages.pack("CommandGetSqlInfo", info=sorted(codes))
 
 
+def answer_to(plan: Plan) -> Answer:
+    """Return what is said of a planned statement."""
+    return Answer(
+        plan.schema,
+        encode_statement(plan.handle) if plan.handle else b"",
+        plan.rows,
+        plan.bytes,
+        plan.expires,
+        plan.query_id,
+    )
+
+
 def decode(request: bytes) -> Ticket:
     """Decode a serialized `Ticket`.
 
@@ -70,16 +101,77 @@ def decode(request: bytes) -> Ticket:
 
 
 def encode_info(descriptor: bytes, answer: Answer) -> bytes:
-    """Return a serialized FlightInfo with one endpoint on this same connection.
+    """Return a serialized FlightInfo with one endpoint on this same connection, none without a ticket.
 
     `descriptor` is the request's serialized FlightDescriptor, echoed as it came.
     """
-    endpoint = messages.create("FlightEndpoint", ticket=messages.create("Ticket", ticket=answer.ticket))
+    endpoints = [_endpoint(answer.ticket, answer.expires)] if answer.ticket else []
+    return _encode_info(descriptor, answer, endpoints)
+
+
+def _encode_info(descriptor: bytes, answer: Answer, endpoints: Sequence[Any]) -> bytes:
     return messages.encode(
         "FlightInfo",
         schema=answer.schema,
         flight_descriptor=descriptor,
-        endpoint=[endpoint],
+        endpoint=endpoints,
         total_records=_UNKNOWN if answer.rows is None else answer.rows,
         total_bytes=_UNKNOWN if answer.bytes is None else answer.bytes,
+        app_metadata=b"" if answer.query_id is None else json.dumps({"query_id": answer.query_id}).encode(),
     )
+
+
+def _endpoint(ticket: bytes, expires: float | None) -> Any:
+    expiration = {} if expires is None else {"expiration_time": _timestamp(expires)}
+    return messages.create("FlightEndpoint", ticket=messages.create("Ticket", ticket=ticket), **expiration)
+
+
+def _timestamp(seconds: float) -> Any:
+    whole, part = divmod(seconds, 1)
+    return messages.create("Timestamp", seconds=int(whole), nanos=int(part * 1_000_000_000))
+
+
+def encode_endpoint(ticket: bytes, expires: float) -> bytes:
+    """Return a serialized FlightEndpoint whose ticket is good until a moment in seconds since 1970 UTC."""
+    data: bytes = _endpoint(ticket, expires).SerializeToString()
+    return data
+
+
+def encode_poll(descriptor: bytes, polled: Polled) -> bytes:
+    """Return a serialized PollInfo; what is not complete has an info without endpoints yet."""
+    if polled.descriptor is None:
+        return messages.encode("PollInfo", info=encode_info(descriptor, polled.answer))
+    known = {} if polled.progress is None else {"progress": polled.progress}
+    expiration = {} if polled.expires is None else {"expiration_time": _timestamp(polled.expires)}
+    return messages.encode(
+        "PollInfo",
+        info=_encode_info(descriptor, polled.answer, []),
+        flight_descriptor=polled.descriptor,
+        **known,
+        **expiration,
+    )
+
+
+def encode_poll_descriptor(handle: bytes) -> bytes:
+    """Return the serialized FlightDescriptor to poll with; its command looks like a statement's ticket."""
+    return messages.encode("FlightDescriptor", type=commands.CMD, cmd=encode_statement(handle))
+
+
+def decode_info(info: Any) -> tuple[bytes | None, str | None]:
+    """Return the statement handle and the query id of a parsed FlightInfo, None where it has none of ours."""
+    handle = next((endpoint_handle(endpoint) for endpoint in info.endpoint), None)
+    try:
+        query_id = json.loads(info.app_metadata or b"{}")["query_id"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        query_id = None
+    return handle, query_id if isinstance(query_id, str) else None
+
+
+def endpoint_handle(endpoint: Any) -> bytes | None:
+    """Return the statement handle in a parsed FlightEndpoint's ticket, None when it has none."""
+    try:
+        name, value = messages.unpack(endpoint.ticket.ticket)
+        is_statement = name == "TicketStatementQuery"
+        return messages.parse(name, value).statement_handle if is_statement else None
+    except InvalidArgumentError:
+        return None

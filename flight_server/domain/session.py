@@ -1,0 +1,31 @@
+"""What a statement carries of its session, and what it may ask to be done to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class StatementSession:
+    """The session of a statement as an engine process sees it.
+
+    `settings` are DuckDB's, by their names there; `transaction` is the id of the open one in hex; with
+    `has_state` the engine process must know the session from an earlier statement.
+    """
+
+    id: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    transaction: str | None = None
+    has_state: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """What a statement asks of its session: begin, commit, rollback, set, reset.
+
+    `value` is the text or number given to an option; of a schema there are `paths` instead.
+    """
+
+    verb: str
+    name: str = ""
+    value: str | None = None
+    paths: tuple[tuple[str, ...], ...] = ()

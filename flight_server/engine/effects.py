@@ -1,0 +1,242 @@
+"""Statements that change a session: temporary tables and views, variables, prepared statements.
+
+What the gateway keeps of a session (transactions, settings, the current bucket) is named to it as a verb.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from flight_server.domain.session import Verb
+from flight_server.engine import arguments, quote, scratch, writes
+from flight_server.engine.binding import Binding, bind
+from flight_server.engine.functions import SETTINGS
+from flight_server.engine.instance import Instance, hidden_path
+from flight_server.engine.kinds import (
+    CreateTable,
+    CreateView,
+    Deallocate,
+    Drop,
+    Execute,
+    Kind,
+    Prepare,
+    SetVariable,
+    Write,
+)
+from flight_server.engine.parse import ParsedStatement, written_text
+from flight_server.engine.preparation import Preparation, Ready
+from flight_server.engine.sessions import EngineSession, EngineSessions, TempTable, TempView, is_temporary
+from flight_server.engine.statement import Done, Statement
+from flight_server.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnimplementedError,
+)
+from flight_server.frames.requests import TableName
+
+Cursor = duckdb.DuckDBPyConnection
+
+_NOTHING = Binding(pa.schema([]), pa.schema([]))
+
+_NOT_YET = (
+    "statements that change datasets are not served yet: write with a bulk ingest (adbc_ingest, or DoPut "
+    "with a path); temporary tables (CREATE TEMP TABLE) can be changed"
+)
+
+
+class Effects:
+    """Runs statements that have effects; what changes a session holds its lock."""
+
+    def __init__(self, instance: Instance, preparation: Preparation, sessions: EngineSessions) -> None:
+        self._preparation = preparation
+        self._sessions = sessions
+        self._definitions = scratch.Definitions()
+        self._instance = instance
+
+    def run(self, cursor: Cursor, statement: Statement, kind: Kind) -> Done:
+        """Run a statement."""
+        if isinstance(kind, Verb):
+            return self._verb(kind)
+        state = self._sessions.changing(statement.caller.session_id)
+        with state.lock:
+            caller = replace(statement.caller, state=state)
+            return _EFFECTS[type(kind)](self, cursor, replace(statement, caller=caller), kind)
+
+    def bind(self, cursor: Cursor, statement: Statement, kind: Kind) -> tuple[Binding, bool]:
+        """Return what a statement returns and takes without running it, and whether it is an update."""
+        if not isinstance(kind, Write):
+            return _NOTHING, True
+        parsed = self._preparation.read_write(cursor, kind.sql)
+        self._target(statement, parsed)
+        ready = self._preparation.prepare(cursor, statement, parsed)
+        with self._preparation.available(cursor, statement, ready):
+            binding = bind(cursor, ready.sql)
+        return (binding, False) if parsed.returns_rows else (replace(binding, schema=pa.schema([])), True)
+
+    def executed(self, cursor: Cursor, statement: Statement, kind: Execute) -> str:
+        """Return the text of a prepared statement with the arguments of EXECUTE in it."""
+        sql = statement.caller.state.prepared.get(kind.name.lower())
+        if sql is None:
+            raise NotFoundError(f"no prepared statement {kind.name!r} in this session: PREPARE it first")
+        found = self._preparation.read(cursor, sql)
+        if isinstance(found, Write):
+            found = self._preparation.read_write(cursor, sql)
+        if not isinstance(found, ParsedStatement):
+            return sql
+        text = arguments.put_in(found, kind.arguments)
+        return text if found.target is None else written_text(text, found.returns_rows)
+
+    def _verb(self, kind: Verb) -> Done:
+        """Return what the gateway is to do, with a setting of DuckDB's tried and named as DuckDB names it."""
+        name = SETTINGS.get(kind.name, kind.name)
+        if kind.name in SETTINGS and kind.value is not None:
+            try:
+                with self._instance.cursor() as apart:
+                    apart.execute(f"SET {quote.identifier(name)} = {quote.text(kind.value)}")
+            except duckdb.Error as error:
+                reason = str(error).partition(" Error: ")[2].split("\n", 1)[0]
+                raise InvalidArgumentError(f"{name} cannot be set so: {reason}") from error
+        return Done(verb=replace(kind, name=name))
+
+    def _set_variable(self, cursor: Cursor, statement: Statement, kind: SetVariable) -> Done:
+        state = statement.caller.state
+        if kind.expression is None:
+            state.variables.pop(kind.name.lower(), None)
+            return Done()
+        ready = self._preparation.query(cursor, statement, f"SELECT ({kind.expression}\n) AS value")
+        state.variables[kind.name.lower()] = self._stored(cursor, statement, ready)
+        return Done()
+
+    def _stored(self, cursor: Cursor, statement: Statement, ready: Ready) -> str:
+        """Store what a query returns in a hidden table and return its name."""
+        relation = self._sessions.new_relation()
+        with self._preparation.available(cursor, statement, ready, with_rows=True):
+            sql, values = writes.one_row(cursor, ready.sql, statement)
+            cursor.execute(f"CREATE TABLE {quote.path(hidden_path(relation))} AS {sql}", values)
+        return relation
+
+    def _create_table(self, cursor: Cursor, statement: Statement, kind: CreateTable) -> Done:
+        if not (kind.is_temporary or kind.path[0].lower() == "temp"):
+            raise UnimplementedError(_NOT_YET)
+        state = statement.caller.state
+        if self._is_there(state, kind):
+            return Done()
+        if kind.query is None:
+            relation = self._defined(cursor, kind.columns or "")
+        else:
+            query = arguments.named(kind.query, kind.columns)
+            relation = self._stored(cursor, statement, self._preparation.query(cursor, statement, query))
+        rows = cursor.execute(f"SELECT count(*) FROM {quote.path(hidden_path(relation))}").fetchall()[0][0]  # noqa: S608 - quoted
+        self._sessions.save(state, statement.caller.transaction)
+        self._replace(state, TempTable(kind.path[-1], relation))
+        return Done(rows)
+
+    def _defined(self, cursor: Cursor, columns: str) -> str:
+        """Create a hidden table of definitions of columns."""
+        definition = self._definitions.check(columns)
+        for expression in definition.expressions:
+            self._preparation.read(cursor, f"SELECT ({expression}\n)")
+        relation = self._sessions.new_relation()
+        cursor.execute(f"CREATE TABLE {quote.path(hidden_path(relation))}({definition.columns})")
+        return relation
+
+    def _create_view(self, cursor: Cursor, statement: Statement, kind: CreateView) -> Done:
+        if not (kind.is_temporary or kind.path[0].lower() == "temp"):
+            raise UnimplementedError(_NOT_YET)
+        state = statement.caller.state
+        if self._is_there(state, kind):
+            return Done()
+        query = self._preparation.qualified(cursor, statement, arguments.named(kind.query, kind.columns))
+        ready = self._preparation.query(cursor, statement, query)
+        with self._preparation.available(cursor, statement, ready):
+            bind(cursor, ready.sql)
+        self._sessions.save(state, statement.caller.transaction)
+        self._remove(state, kind.path[-1])
+        state.views[kind.path[-1].lower()] = TempView(kind.path[-1], query)
+        return Done()
+
+    def _is_there(self, state: EngineSession, kind: CreateTable | CreateView) -> bool:
+        """Tell whether there is nothing to do. Raises AlreadyExistsError, InvalidArgumentError."""
+        if not is_temporary(kind.path):
+            raise InvalidArgumentError(
+                f"temporary tables have no schema: write {quote.identifier(kind.path[-1])} alone"
+            )
+        name = kind.path[-1].lower()
+        exists = name in state.tables or name in state.views
+        if exists and not (kind.replaces or kind.if_not_exists):
+            raise AlreadyExistsError(
+                f"temporary table {kind.path[-1]!r} exists: drop it, or CREATE OR REPLACE"
+            )
+        return exists and kind.if_not_exists
+
+    def _replace(self, state: EngineSession, table: TempTable) -> None:
+        self._remove(state, table.name)
+        state.tables[table.name.lower()] = table
+
+    def _remove(self, state: EngineSession, name: str) -> None:
+        state.views.pop(name.lower(), None)
+        if (before := state.tables.pop(name.lower(), None)) is not None:
+            self._sessions.discard(state, before)
+
+    def _drop(self, _cursor: Cursor, statement: Statement, kind: Drop) -> Done:
+        state = statement.caller.state
+        found = {"TABLE": state.table, "VIEW": state.view}[kind.what](kind.path)
+        if found is not None:
+            self._sessions.save(state, statement.caller.transaction)
+            self._remove(state, kind.path[-1])
+            return Done()
+        try:
+            statement.questions.resolve([TableName(kind.path)])
+        except NotFoundError:
+            if kind.if_exists:
+                return Done()
+            raise
+        raise UnimplementedError(_NOT_YET)
+
+    def _write(self, cursor: Cursor, statement: Statement, kind: Write) -> Done:
+        parsed = self._preparation.read_write(cursor, kind.sql)
+        state, target = statement.caller.state, self._target(statement, parsed)
+        self._sessions.writable(state, statement.caller.transaction, target.path)
+        ready = self._preparation.prepare(cursor, statement, parsed)
+        with self._preparation.available(cursor, statement, ready, with_rows=True):
+            if parsed.returns_rows:
+                return Done(messages=writes.returned(cursor, ready, statement))
+            return Done(writes.changed(cursor, ready, parsed, statement))
+
+    def _target(self, statement: Statement, parsed: ParsedStatement) -> TableName:
+        """Return the temporary table that a statement writes to."""
+        assert parsed.target is not None  # noqa: S101 - a statement that writes has one
+        name = parsed.target.name
+        if statement.caller.state.table(name.path) is None:
+            statement.questions.resolve([name])
+            raise UnimplementedError(_NOT_YET)
+        return name
+
+    def _prepare(self, cursor: Cursor, statement: Statement, kind: Prepare) -> Done:
+        if isinstance(self._preparation.read(cursor, kind.sql), Prepare | Execute):
+            raise InvalidArgumentError("a prepared statement cannot prepare or execute another")
+        statement.caller.state.prepared[kind.name.lower()] = kind.sql
+        return Done()
+
+    def _deallocate(self, _cursor: Cursor, statement: Statement, kind: Deallocate) -> Done:
+        prepared = statement.caller.state.prepared
+        if kind.name is None:
+            prepared.clear()
+        elif prepared.pop(kind.name.lower(), None) is None:
+            raise NotFoundError(f"no prepared statement {kind.name!r} in this session")
+        return Done()
+
+
+_EFFECTS: dict[type, Callable[[Effects, Cursor, Statement, Any], Done]] = {
+    SetVariable: Effects._set_variable,
+    CreateTable: Effects._create_table,
+    CreateView: Effects._create_view,
+    Drop: Effects._drop,
+    Write: Effects._write,
+    Prepare: Effects._prepare,
+    Deallocate: Effects._deallocate,
+}

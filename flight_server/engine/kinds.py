@@ -1,0 +1,291 @@
+"""Which kind of statement a text holds, of those that are no queries.
+
+DuckDB says the kind and that it is one statement; the words of its head are read here. Whatever of it
+holds expressions or names goes through the parse of queries before it runs.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import duckdb
+
+from flight_server.domain.session import Verb
+from flight_server.engine.shows import pragma_query
+from flight_server.engine.tokens import Reader
+from flight_server.errors import InvalidArgumentError, UnimplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class SetVariable:
+    """Give a variable of the session the value of an expression; None takes it away."""
+
+    name: str
+    expression: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTable:
+    """Create a table from a query, or from definitions of columns (the text between the brackets)."""
+
+    path: tuple[str, ...]
+    query: str | None
+    columns: str | None
+    is_temporary: bool
+    replaces: bool
+    if_not_exists: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CreateView:
+    """Create a view of a query; `columns` are the names given to its columns, if any."""
+
+    path: tuple[str, ...]
+    query: str
+    columns: str | None
+    is_temporary: bool
+    replaces: bool
+    if_not_exists: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Drop a table or a view (`what`)."""
+
+    what: str
+    path: tuple[str, ...]
+    if_exists: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Insert, update, delete or truncate."""
+
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Give a statement a name in the session."""
+
+    name: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Run a statement by its name; `arguments` is the text between the brackets."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deallocate:
+    """Forget a prepared statement; None stands for all of them."""
+
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """Show how a query runs; `prefix` is all that stands before the query."""
+
+    prefix: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pivot:
+    """A query with PIVOTs whose columns depend on the rows."""
+
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A SHOW or PRAGMA that is another name of a query."""
+
+    query: str
+
+
+Kind: TypeAlias = (
+    Verb
+    | SetVariable
+    | CreateTable
+    | CreateView
+    | Drop
+    | Write
+    | Prepare
+    | Execute
+    | Deallocate
+    | Explain
+    | Pivot
+    | Shown
+)
+
+
+def kind_of(cursor: duckdb.DuckDBPyConnection, sql: str) -> Kind:
+    """Return what one statement that is no query is. Raises InvalidArgumentError, UnimplementedError."""
+    try:
+        found = [statement.type.name for statement in cursor.extract_statements(sql)]
+    except duckdb.Error as error:
+        message = str(error).split("\n", 1)[0].partition(" Error: ")[2]
+        raise InvalidArgumentError(message or "the statement cannot be read") from error
+    if len(found) != 1:
+        raise InvalidArgumentError(
+            f"one statement at a time: this text holds {len(found)}" if found else "the statement is empty"
+        )
+    reader = Reader(sql)
+    if found[0] not in _KINDS:
+        raise UnimplementedError(f"{reader.word} statements are not served")
+    return _KINDS[found[0]](reader)
+
+
+def _transaction(reader: Reader) -> Verb:
+    verbs = {"BEGIN": "begin", "START": "begin", "COMMIT": "commit", "END": "commit"}
+    return Verb(verbs.get(reader.word, "rollback"))
+
+
+def _set(reader: Reader) -> Kind:
+    if reader.take("USE"):
+        return Verb("set", "schema", paths=(_path(reader),))
+    is_reset = bool(reader.take("RESET")) or not reader.take("SET")
+    if reader.take("VARIABLE"):
+        return _variable(reader)
+    if reader.take_any("GLOBAL"):
+        raise InvalidArgumentError("settings are the session's own here: leave out GLOBAL")
+    reader.take_any("SESSION", "LOCAL")
+    name = "timezone" if reader.take("TIME", "ZONE") else reader.name()[0].lower()
+    if is_reset:
+        return Verb("reset", "schema" if name in _SCHEMA_OPTIONS else name)
+    _ = reader.take("=") or reader.take("TO")
+    return (
+        Verb("set", "schema", paths=tuple(_schemas(reader)))
+        if name in _SCHEMA_OPTIONS
+        else _option(name, reader)
+    )
+
+
+def _variable(reader: Reader) -> SetVariable:
+    name = reader.name()[0]
+    is_set = reader.take("=") or reader.take("TO")
+    return SetVariable(name, reader.rest() if is_set else None)
+
+
+_SCHEMA_OPTIONS = frozenset({"schema", "search_path"})
+
+
+def _option(name: str, reader: Reader) -> Verb:
+    """Read the value of an option: a string, a word or a number; DEFAULT takes it back."""
+    if len(reader.tokens) - reader.at == 1 and reader.token is not None:
+        value = reader.token.value
+        return Verb("reset", name) if reader.word == "DEFAULT" else Verb("set", name, value)
+    value = reader.rest()
+    if not value:
+        raise reader.unexpected("a value")
+    return Verb("set", name, value)
+
+
+def _schemas(reader: Reader) -> Iterator[tuple[str, ...]]:
+    """Read the schemas of `SET schema = 'a'` and `SET search_path = 'a,b'`: names in a string, or bare."""
+    if reader.token is not None and reader.token.text.startswith("'"):
+        reader = Reader(reader.token.value)
+    while True:
+        yield reader.name()
+        if not reader.take(","):
+            break
+    reader.end()
+
+
+def _path(reader: Reader) -> tuple[str, ...]:
+    path = reader.name()
+    reader.end()
+    return path
+
+
+def _create(reader: Reader) -> Kind:
+    reader.take("CREATE")
+    replaces = reader.take("OR", "REPLACE")
+    is_temporary = bool(reader.take_any("TEMP", "TEMPORARY"))
+    what = reader.take_any("TABLE", "VIEW")
+    if not what:
+        raise UnimplementedError(f"CREATE {reader.word} is not served: tables and views can be created")
+    if_not_exists = reader.take("IF", "NOT", "EXISTS")
+    path = reader.name()
+    columns = reader.brackets() if reader.token and reader.token.text == "(" else None
+    query = None
+    if reader.take("AS"):
+        query = reader.rest()
+    reader.end()
+    if what == "VIEW":
+        if query is None:
+            raise reader.unexpected("AS and a query")
+        return CreateView(path, query, columns, is_temporary, replaces, if_not_exists)
+    return CreateTable(path, query, columns, is_temporary, replaces, if_not_exists)
+
+
+def _drop(reader: Reader) -> Kind:
+    if reader.take("DEALLOCATE"):
+        reader.take("PREPARE")
+        return Deallocate(None if reader.take("ALL") else reader.name()[0])
+    reader.take("DROP")
+    what = reader.take_any("TABLE", "VIEW")
+    if not what:
+        raise UnimplementedError(f"DROP {reader.word} is not served: tables and views can be dropped")
+    if_exists = reader.take("IF", "EXISTS")
+    path = reader.name()
+    reader.take_any("CASCADE", "RESTRICT")
+    reader.end()
+    return Drop(what, path, if_exists)
+
+
+def _prepare(reader: Reader) -> Prepare:
+    reader.take("PREPARE")
+    name = reader.name()[0]
+    if not reader.take("AS"):
+        raise reader.unexpected("AS and a statement")
+    return Prepare(name, reader.rest())
+
+
+def _execute(reader: Reader) -> Execute:
+    reader.take("EXECUTE")
+    name = reader.name()[0]
+    arguments = reader.brackets() if reader.token else ""
+    reader.end()
+    return Execute(name, arguments)
+
+
+def _explain(reader: Reader) -> Explain:
+    reader.take("EXPLAIN")
+    reader.take_any("ANALYZE", "ANALYSE")
+    if reader.token and reader.token.text == "(" and not _is_query_in_brackets(reader):
+        reader.brackets()
+    start = reader.token.start if reader.token else 0
+    return Explain(reader.text(0, start), reader.rest())
+
+
+def _is_query_in_brackets(reader: Reader) -> bool:
+    words = [token.word for token in reader.tokens[reader.at :] if token.text != "("]
+    return bool(words) and words[0] in ("SELECT", "FROM", "WITH", "VALUES", "TABLE")
+
+
+def _whole(kind: Callable[[str], Kind]) -> Callable[[Reader], Kind]:
+    return lambda reader: kind(reader.rest())
+
+
+_KINDS: dict[str, Callable[[Reader], Kind]] = {
+    "TRANSACTION": _transaction,
+    "SET": _set,
+    "CREATE": _create,
+    "DROP": _drop,
+    "INSERT": _whole(Write),
+    "UPDATE": _whole(Write),
+    "DELETE": _whole(Write),
+    "PREPARE": _prepare,
+    "EXECUTE": _execute,
+    "EXPLAIN": _explain,
+    "MULTI": _whole(Pivot),
+    "PRAGMA": lambda reader: Shown(pragma_query(reader)),
+}
+"""DuckDB's name of a statement's type → what reads it."""

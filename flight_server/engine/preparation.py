@@ -1,0 +1,244 @@
+"""Makes a statement's text ready to run: parsed, its names resolved, hidden relations in their place."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from flight_server.domain.recent import RecentMap
+from flight_server.engine import quote
+from flight_server.engine.binding import bind
+from flight_server.engine.functions import Need
+from flight_server.engine.instance import hidden_path
+from flight_server.engine.introspection import Introspection
+from flight_server.engine.kinds import Kind
+from flight_server.engine.parse import ParsedStatement, parse, parse_write, read, written_text
+from flight_server.engine.relations import Relations
+from flight_server.engine.splice import Place, splice
+from flight_server.engine.statement import Statement
+from flight_server.errors import InvalidArgumentError, LakehouseError, UnimplementedError
+from flight_server.frames.requests import TableName, is_system, is_version
+
+_CACHED_BYTES = 64 * 1024 * 1024
+_MAX_VIEW_DEPTH = 16
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+_READ_VARIABLES = frozenset({"getvariable", "duckdb_variables", 'show "variables"'})
+
+
+def weight(sql: str) -> int:
+    """Return about how many bytes a text takes with what is known of it."""
+    return 1_000 + 100 * len(sql)
+
+
+def written(path: Sequence[str]) -> str:
+    """Write a name as DuckDB does in the names of expressions: quoted only where it must be."""
+    return ".".join(part if _PLAIN_NAME.fullmatch(part) else quote.identifier(part) for part in path)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A statement over one set of relations: its text, and what its column names must not show.
+
+    `asked` are the names that the gateway resolved, `pins` all relations that must stay, those inside
+    views too. `need` is what the text must be told of the catalog; `is_shared` says that it means the same
+    in every session.
+    """
+
+    sql: str
+    places: Mapping[TableName, Place]
+    asked: tuple[TableName, ...]
+    pins: tuple[str, ...]
+    reads_variables: bool
+    is_shared: bool
+    need: Need
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The relations that are dataset versions."""
+        return tuple(relation for relation in self.pins if is_version(relation))
+
+    @property
+    def system_tables(self) -> tuple[str, ...]:
+        """The relations that are system tables."""
+        return tuple(relation for relation in self.pins if is_system(relation))
+
+    def shown(self, name: str) -> str:
+        """Return a text of DuckDB's with the client's dataset names in the place of hidden ones."""
+        for table, place in self.places.items():
+            if not place.path:
+                continue
+            schema, relation = place.path
+            hidden = rf'(?:lakehouse\.)?"?{schema}"?\.{re.escape(quote.identifier(relation))}'
+            alias = re.escape(written(table.path[-1:]))
+            client_name = written(table.path).replace("\\", r"\\")
+            name = re.sub(rf'{hidden}(?: AS {alias}(?![\w"]))?', client_name, name)
+        return name
+
+
+class Preparation:
+    """Prepares statements; remembers what a text parses to, and what it is over certain relations."""
+
+    def __init__(self, relations: Relations, introspection: Introspection) -> None:
+        self._relations = relations
+        self._introspection = introspection
+        self._read: RecentMap[str, ParsedStatement | Kind] = RecentMap(_CACHED_BYTES)
+        self._writes: RecentMap[str, ParsedStatement] = RecentMap(_CACHED_BYTES)
+        self._spliced: RecentMap[object, str] = RecentMap(_CACHED_BYTES)
+
+    def read(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> ParsedStatement | Kind:
+        """Parse a statement of any kind."""
+        found = self._read.get(sql)
+        if found is None:
+            found = read(cursor, sql)
+            self._read.put(sql, found, weight(sql))
+        return found
+
+    def read_write(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> ParsedStatement:
+        """Parse a statement that writes."""
+        found = self._writes.get(sql)
+        if found is None:
+            found = parse_write(cursor, sql)
+            self._writes.put(sql, found, weight(sql))
+        return found
+
+    def query(self, cursor: duckdb.DuckDBPyConnection, statement: Statement, sql: str) -> Ready:
+        """Prepare a query that a statement holds. Raises InvalidArgumentError when it is none."""
+        return self.prepare(cursor, statement, self._read_query(cursor, sql))
+
+    def prepare(
+        self, cursor: duckdb.DuckDBPyConnection, statement: Statement, parsed: ParsedStatement, depth: int = 0
+    ) -> Ready:
+        """Resolve what a statement names, and put it in the place of the names."""
+        own, inner = self._own(cursor, statement, parsed, depth)
+        asked = tuple(name for name in parsed.names if name not in own)
+        found = dict(zip(asked, statement.questions.resolve(asked), strict=True)) if asked else {}
+        places = own | {name: Place(hidden_path(relation)) for name, relation in found.items()}
+        key = (parsed.sql, tuple(places.items()))
+        sql = self._spliced.get(key)
+        if sql is None:
+            sql = _spliced(cursor, parsed, places)
+            self._spliced.put(key, sql, weight(sql))
+        reads_variables = not _READ_VARIABLES.isdisjoint(parsed.functions)
+        all_pins = tuple(dict.fromkeys([*(pin for view in inner for pin in view.pins), *found.values()]))
+        need = max([parsed.need, *(view.need for view in inner)])
+        is_shared = not own and not reads_variables
+        return Ready(sql, places, asked, all_pins, reads_variables, is_shared, need)
+
+    def qualified(self, cursor: duckdb.DuckDBPyConnection, statement: Statement, sql: str) -> str:
+        """Return a query with the full names of all that it names, as a view keeps it."""
+        parsed = self._read_query(cursor, sql)
+        if parsed.parameters:
+            raise InvalidArgumentError("a view takes no parameters: write the values into its query")
+        state = statement.caller.state
+        asked = [name for name in parsed.names if not (state.table(name.path) or state.view(name.path))]
+        places = {name: Place(("temp", "main", name.path[-1])) for name in parsed.names}
+        for name, path in zip(asked, statement.questions.qualify(asked), strict=True):
+            places[name] = Place(tuple(path))
+        return splice(cursor, parsed, places)
+
+    def _read_query(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> ParsedStatement:
+        parsed = self.read(cursor, sql)
+        if not isinstance(parsed, ParsedStatement):
+            raise InvalidArgumentError("only a query can stand here")
+        return parsed
+
+    def _own(
+        self, cursor: duckdb.DuckDBPyConnection, statement: Statement, parsed: ParsedStatement, depth: int
+    ) -> tuple[dict[TableName, Place], list[Ready]]:
+        """Return the session's own tables and views among the names, and the queries of the views."""
+        state = statement.caller.state
+        places: dict[TableName, Place] = {}
+        inner: list[Ready] = []
+        for name in parsed.names if state.tables or state.views else ():
+            table, view = state.table(name.path), state.view(name.path)
+            if table is None and view is None:
+                continue
+            if name.version is not None or name.at is not None:
+                raise InvalidArgumentError(f"{name.path[-1]} is temporary and has no versions: leave out AT")
+            if table is not None:
+                places[name] = Place(hidden_path(table.relation))
+            elif view is not None:
+                ready = self._view(cursor, statement, view.query, depth)
+                places[name] = Place(query=ready.sql)
+                inner.append(ready)
+        return places, inner
+
+    def _view(self, cursor: duckdb.DuckDBPyConnection, statement: Statement, sql: str, depth: int) -> Ready:
+        if depth >= _MAX_VIEW_DEPTH:
+            raise InvalidArgumentError(f"views are nested more than {_MAX_VIEW_DEPTH} deep")
+        return self.prepare(cursor, statement, self._read_query(cursor, sql), depth + 1)
+
+    @contextmanager
+    def available(
+        self, cursor: duckdb.DuckDBPyConnection, statement: Statement, ready: Ready, with_rows: bool = False
+    ) -> Iterator[None]:
+        """Hold what a text reads while it is bound or started; system tables have rows only where asked."""
+        if with_rows:
+            self._tell(cursor, statement, ready.need)
+        else:
+            self._introspection.announce(cursor, ready.need)
+        for name in ready.system_tables:
+            # Before anything streams: a cursor with an open stream takes no new tables.
+            cursor.register(name, self._system_table(statement, name, with_rows))
+        if ready.reads_variables:
+            _set_variables(cursor, statement.caller.state.variables)
+        with self.pinned(statement, ready):
+            yield
+
+    def pinned(self, statement: Statement, ready: Ready) -> AbstractContextManager[None]:
+        """Hold the dataset versions that a text reads, where all else is there already."""
+        return self._relations.pinned(ready.versions, statement.questions.describe)
+
+    def _tell(self, cursor: duckdb.DuckDBPyConnection, statement: Statement, need: Need) -> None:
+        def describe_view(query: str) -> pa.Schema:
+            with cursor.cursor() as apart:
+                ready = self.query(apart, statement, query)
+                with self.available(apart, statement, ready):
+                    return bind(apart, ready.sql).schema
+
+        state = statement.caller.state
+        self._introspection.tell(cursor, need, statement.questions.rows, state, describe_view)
+
+    def _system_table(self, statement: Statement, name: str, with_rows: bool) -> pa.Table:
+        if with_rows:
+            return statement.questions.rows(name)
+        described = statement.questions.describe([name])[name]
+        return pa.ipc.read_schema(pa.py_buffer(described.schema)).empty_table()
+
+
+def _set_variables(cursor: duckdb.DuckDBPyConnection, variables: Mapping[str, str]) -> None:
+    for name, relation in variables.items():
+        value = f"(FROM {quote.path(hidden_path(relation))})"
+        cursor.execute(f"SET VARIABLE {quote.identifier(name)} = {value}")
+
+
+def _spliced(
+    cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, places: Mapping[TableName, Place]
+) -> str:
+    """Splice, then read the result with the same parse: it may name hidden relations and nothing else."""
+    sql = splice(cursor, parsed, places)
+    is_write = parsed.target is not None
+    if is_write:
+        sql = written_text(sql, parsed.returns_rows)
+    wanted: Counter[TableName] = Counter()
+    for table in parsed.tables:
+        place = places[table.name]
+        wanted.update([TableName(place.path)] if place.path else _tables(cursor, place.query))
+    try:
+        named = Counter(_tables(cursor, sql, is_write))
+    except LakehouseError:  # its text would show the rewritten statement
+        named = Counter()
+    if named != wanted:
+        raise UnimplementedError("a table is named here in a way that is not served: give it an alias")
+    return sql
+
+
+def _tables(cursor: duckdb.DuckDBPyConnection, sql: str, is_write: bool = False) -> list[TableName]:
+    parsed = parse_write(cursor, sql) if is_write else parse(cursor, sql)
+    return [table.name for table in parsed.tables]

@@ -1,0 +1,94 @@
+"""The Go client of arrow-go."""
+
+from typing import Any
+
+import pytest
+
+from flight_server.testing import Server
+from tests import needs
+from tests.clients.conftest import CLIENTS, HERE, REMEDY, Line, Lines, check, lines, run
+
+pytestmark = pytest.mark.go
+
+ANIMALS = [{"species": name, "legs": legs} for name, legs in (("bird", 2), ("cat", 4), ("dog", 4))]
+PEOPLE = {
+    "catalog_name": "lakehouse",
+    "db_schema_name": "testing",
+    "table_name": "people",
+    "table_type": "TABLE",
+}
+
+VALUES: dict[str, Any] = {
+    "query": ANIMALS,
+    "join of two buckets": [{"name": "Ada", "legs": 4}, {"name": "Bob", "legs": 2}],
+    "bucket": [{"species": "unicorn"}],
+    "login": [{"one": 1}],
+    "many rows": 200_000,
+    "schema": ["species utf8", "legs int32"],
+    "update": [[0, 2], [{"i": 1}, {"i": 2}]],
+    "prepare": [["species utf8"], ["1 int32", "2 utf8"], False, True],
+    "execute prepared": [{"species": "cat"}],
+    "execute it again": [{"species": "bird"}, {"species": "dog"}],
+    "schema of prepared": ["species utf8"],
+    "close prepared": None,
+    "prepared update": [3, [{"s": "ccc", "n": 3}]],
+    "catalogs": [{"catalog_name": "lakehouse"}],
+    "schemas": [{"catalog_name": "lakehouse", "db_schema_name": "testing"}],
+    "tables": [PEOPLE],
+    "primary keys": [],
+    "exported keys": [],
+    "imported keys": [],
+    "cross reference": [],
+    "sql info": [{"info_name": 0, "value": [0, "flight-server"]}, {"info_name": 8, "value": [3, 1]}],
+    "commit": [{"n": 3}],
+    "rollback": [{"n": 3}],
+    "set options": {"nonsense": "INVALID_NAME"},
+    "query of the session's schema": [{"species": "unicorn"}],
+    "cancel": "CANCEL_STATUS_CANCELLED",
+    "cancel by action": ["Canceled", True],
+    "deprecated cancel": 1,
+    "cancel by deprecated action": ["Canceled", True],
+    "cancel by context": ["Canceled", True],
+    "deadline": ["DeadlineExceeded", True],
+    "afterwards": [{"one": 1}],
+    "poll": [{"n": 300_000_000}],
+    "cancel a poll": ["CANCEL_STATUS_CANCELLED", "Canceled"],
+    "poll of metadata": [{"catalog_name": "lakehouse"}],
+    "renew": [{"seven": 7}],
+    "close": "CLOSED",
+}
+ERRORS = {
+    "SELECT * FROM nothing": "code = NotFound .*nothing",
+    "SELEC 1": "code = InvalidArgument .*syntax error",
+    "substrait": "code = Unimplemented .*[Ss]ubstrait",
+    "savepoint": "code = Unimplemented .*[Ss]avepoint",
+}
+LOOKED_INTO = {"tables with schemas", "table types", "type info", "get options", "actions"}
+"""Lines of which a test below looks at a part."""
+
+ACTIONS = {
+    "BeginTransaction", "CancelFlightInfo", "CancelQuery", "ClosePreparedStatement", "CloseSession",
+    "CreatePreparedStatement", "EndTransaction", "GetSessionOptions", "RenewFlightEndpoint",
+    "SetSessionOptions", "cancel_query", "migrate", "register", "sweep",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def found(world: Server) -> Lines:
+    go = needs.program("go", REMEDY)
+    program = needs.installed(CLIENTS / "go/.ready", REMEDY).parent / "client"
+    run([go, "build", "-mod=readonly", "-o", program, "."], HERE / "go")
+    return lines(run([program, world.uri]))
+
+
+def test_the_go_client_reads_everything_there_is(found: Lines) -> None:
+    check({name: line for name, line in found.items() if name not in LOOKED_INTO}, VALUES, ERRORS)
+
+
+def test_the_go_client_finds_out_what_is_served(found: Lines) -> None:
+    assert {"table_type": "TABLE"} in found["table types"].value
+    assert [row["table_name"] for row in found["tables with schemas"].value] == ["animals", "people"]
+    assert {"VARCHAR", "BIGINT", "TIMESTAMP"} <= {row["type_name"] for row in found["type info"].value}
+    assert found["get options"].value.items() >= {"catalog": "lakehouse", "schema": "testing"}.items()
+    assert set(found["actions"].value) == ACTIONS
+    assert found["actions"] == Line(sorted(ACTIONS))
