@@ -39,7 +39,6 @@ from flight_server.flight.wire.commands import (
     GetSqlInfo,
     PreparedStatementQuery,
     PreparedStatementUpdate,
-    RunningQuery,
     StatementIngest,
     StatementQuery,
     StatementUpdate,
@@ -92,11 +91,7 @@ def build_routes(services: Services) -> Routes:
             DatasetPath: paths.info,
             **dict.fromkeys(metadata.streams, metadata.info),
         },
-        polls={
-            StatementQuery: polls.statement,
-            PreparedStatementQuery: polls.prepared_statement,
-            RunningQuery: polls.running,
-        },
+        polls=polls.commands,
         schemas={
             StatementQuery: statement.schema,
             PreparedStatementQuery: prepared.schema,
@@ -124,7 +119,6 @@ def build_routes(services: Services) -> Routes:
 def _actions(services: Services, prepared: PreparedHandlers) -> dict[str, ActionRoute]:
     transactions = TransactionHandlers(services.transactions)
     sessions = SessionHandlers(services.sessions, services.session_options, services.query)
-    cancel = CancelHandlers(services.cancel)
     migrate = MigrateHandlers(services.migration)
     register = RegisterHandlers(services.register)
     sweep = SweepHandlers(services.sweep)
@@ -136,14 +130,7 @@ def _actions(services: Services, prepared: PreparedHandlers) -> dict[str, Action
         "SetSessionOptions": ActionRoute(sessions.set_options, "Set options of the session."),
         "GetSessionOptions": ActionRoute(sessions.get_options, "Show the options of the session."),
         "CloseSession": ActionRoute(sessions.close, "End the session of this connection."),
-        "CancelFlightInfo": ActionRoute(cancel.flight_info, "Cancel a query by its FlightInfo."),
-        "CancelQuery": ActionRoute(cancel.query, "Cancel a query; CancelFlightInfo is its successor."),
-        "RenewFlightEndpoint": ActionRoute(
-            RenewHandlers(services.query).renew, "Make the ticket of a statement good for longer."
-        ),
-        "cancel_query": ActionRoute(
-            cancel.by_id, 'Cancel a query by its id: {"query_id": "…"} in, {"query_id", "status"} out.'
-        ),
+        **_query_actions(services),
         "migrate": ActionRoute(
             migrate.migrate,
             'Bring the catalog into canonical form: {"dry_run": false} in, one JSON report out.',
@@ -157,6 +144,19 @@ def _actions(services: Services, prepared: PreparedHandlers) -> dict[str, Action
             sweep.sweep,
             "Remove expired versions and objects without a dataset: "
             '{"bucket": "…", "older_than_s": 86400, "dry_run": false} in, one JSON report out.',
+        ),
+    }
+
+
+def _query_actions(services: Services) -> dict[str, ActionRoute]:
+    cancel = CancelHandlers(services.cancel)
+    renew = RenewHandlers(services.query)
+    return {
+        "CancelFlightInfo": ActionRoute(cancel.flight_info, "Cancel a query by its FlightInfo."),
+        "CancelQuery": ActionRoute(cancel.query, "Cancel a query; CancelFlightInfo is its successor."),
+        "RenewFlightEndpoint": ActionRoute(renew.renew, "Make the ticket of a statement good for longer."),
+        "cancel_query": ActionRoute(
+            cancel.by_id, 'Cancel a query by its id: {"query_id": "…"} in, {"query_id", "status"} out.'
         ),
     }
 

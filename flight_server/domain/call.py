@@ -27,7 +27,8 @@ class CallContext:
     `bucket` is the canonical current bucket (header, else session, else `primary`);
     `named_bucket` is the canonical bucket that this very call's header named, None without one.
     `schemas` are the session's, where bare names are looked for first, none where a header names a bucket.
-    `compression` is how the rows of a result are compressed for the way, None where they are not.
+    `compression` is how the rows of a result are compressed for the way, None where they are not;
+    with `dictionaries` its ENUM columns are dictionary-encoded.
     `has_left` asks the transport whether the client has gone away; ask it at most once in a call.
     """
 
@@ -39,6 +40,7 @@ class CallContext:
     mode: IngestMode | None
     upload: UploadTerms
     compression: str | None
+    dictionaries: bool
     has_left: Callable[[], Awaitable[bool]]
 
     @property

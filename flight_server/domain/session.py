@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+DICTIONARIES = "dictionaries"
+"""The one setting that is ours and not DuckDB's: `true` where ENUM columns come as dictionaries."""
+
 
 @dataclass(frozen=True, slots=True)
 class StatementSession:

@@ -19,9 +19,10 @@ import _duckdb
 import duckdb
 import pyarrow as pa
 
+from flight_server.domain.sql_types import with_type_names
 from flight_server.engine import quote
 from flight_server.engine.markers import replaced
-from flight_server.engine.types import SqlType, carried, travelling
+from flight_server.engine.types import CASTS, Casts, SqlType, carried, travelling
 
 _SAMPLE = "_types_of_columns"
 _UNKNOWN = "UNKNOWN"
@@ -51,13 +52,16 @@ _DECLARED_AS: Mapping[str, pa.DataType] = {
     "timestamptz_ns": _ZONED_MILLISECONDS,
     "time": pa.time32("ms"),
     "time_ns": pa.time32("ms"),
+    "hugeint": pa.int64(),
+    "uhugeint": pa.int64(),
     "interval": pa.utf8(),
     "enum": pa.utf8(),
     "union": pa.utf8(),
 }
 """Type → how a parameter of it is declared, where that is not how a column of it travels.
 
-JDBC drivers write milliseconds into whatever unit is declared, and cannot fill the others at all.
+JDBC drivers write milliseconds into whatever unit is declared, put no long into a decimal, and cannot
+fill the others at all.
 """
 
 
@@ -94,11 +98,16 @@ class Binding:
         return tuple(parameter.kind for parameter in self.declared)
 
 
-def bind(cursor: duckdb.DuckDBPyConnection, sql: str, kinds: Sequence[str | None] | None = None) -> Binding:
+def bind(
+    cursor: duckdb.DuckDBPyConnection,
+    sql: str,
+    kinds: Sequence[str | None] | None = None,
+    casts: Casts = CASTS,
+) -> Binding:
     """Bind one statement; parameters whose type DuckDB cannot tell are utf8.
 
     `kinds` are the types, in SQL, in which values will be given for the parameters, None for a value
-    that is NULL; without them they are those of the statement itself.
+    that is NULL; without them they are those of the statement itself. `casts` are those of its columns.
     """
     found = cursor._bind(sql, with_writes=True, with_type=True)
     names, types, own = found[:3]
@@ -110,10 +119,11 @@ def bind(cursor: duckdb.DuckDBPyConnection, sql: str, kinds: Sequence[str | None
         text, types = _typed(cursor, sql, declared, kinds or given)
         if names == [_UNRESOLVED]:
             names = _names(cursor, sql, text, declared)
-    run = carried(text, types, is_query=found[_STATEMENT_TYPE] == "select")
-    if run != text:
-        types = _columns(cursor, run, declared)[1]
-    return Binding(_schema(cursor, names, types), _declaration(cursor, taken), run, text, declared)
+    run = carried(text, types, found[_STATEMENT_TYPE] == "select", casts)
+    travelled = types if run == text else _columns(cursor, run, declared)[1]
+    # A driver is told the type that a column has in SQL, not the one it travels as.
+    schema = with_type_names(_schema(cursor, names, travelled), [str(kind) for kind in _known(types)])
+    return Binding(schema, _declaration(cursor, taken), run, text, declared)
 
 
 def sql_types(cursor: duckdb.DuckDBPyConnection, schema: pa.Schema) -> tuple[pa.Schema, list[str]]:
@@ -233,7 +243,10 @@ def _travelling(cursor: duckdb.DuckDBPyConnection, kind: SqlType) -> pa.DataType
 
 
 def _schema(cursor: duckdb.DuckDBPyConnection, names: Sequence[str], types: Sequence[SqlType]) -> pa.Schema:
-    text = duckdb.sqltype("VARCHAR")
-    known = [text if str(kind) in _OPEN_TYPES else kind for kind in types]
-    schema: pa.Schema = _duckdb._arrow_schema(list(names), known, connection=cursor)
+    schema: pa.Schema = _duckdb._arrow_schema(list(names), _known(types), connection=cursor)
     return schema
+
+
+def _known(types: Sequence[SqlType]) -> list[SqlType]:
+    text = duckdb.sqltype("VARCHAR")
+    return [text if str(kind) in _OPEN_TYPES else kind for kind in types]

@@ -7,10 +7,12 @@ import duckdb
 import pyarrow as pa
 
 from flight_server.domain.recent import RecentMap
+from flight_server.domain.session import DICTIONARIES
 from flight_server.engine import parameters
 from flight_server.engine.binding import Binding, bind
 from flight_server.engine.preparation import Ready, weight
 from flight_server.engine.statement import Statement
+from flight_server.engine.types import CASTS, DICTIONARY_CASTS
 from flight_server.errors import InvalidArgumentError
 
 _CACHED_BYTES = 64 * 1024 * 1024
@@ -62,7 +64,9 @@ class Bindings:
         key = (ready.sql, statement.caller.settings, kinds)
         binding = self._known.get(key) if ready.is_shared else None
         if binding is None:
-            binding = _shown(bind(cursor, ready.sql, kinds), ready)
+            keeps = (DICTIONARIES, "true") in statement.caller.settings
+            casts = DICTIONARY_CASTS if keeps else CASTS
+            binding = _shown(bind(cursor, ready.sql, kinds, casts), ready)
             if ready.is_shared:
                 self._known.put(key, binding, weight(ready.sql))
         return binding

@@ -204,7 +204,8 @@ class Effects:
         ready = self._preparation.prepare(cursor, statement, parsed)
         with self._preparation.available(cursor, statement, ready, with_rows=True):
             if parsed.returns_rows:
-                return Done(messages=writes.returned(cursor, ready, statement))
+                count, messages = writes.returned(cursor, ready, statement)
+                return Done(count, messages=messages)
             return Done(writes.changed(cursor, ready, parsed, statement))
 
     def _target(self, statement: Statement, parsed: ParsedStatement) -> TableName:

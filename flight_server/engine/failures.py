@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import duckdb
 import pyarrow as pa
 
+from flight_server.engine.types import explained
 from flight_server.errors import (
     CallCancelledError,
     FailedPreconditionError,
@@ -74,6 +75,9 @@ class Failures:
         kind = _CLASS_BY_PREFIX.get(found["prefix"], InternalError) if found else unnamed
         if kind is InternalError:
             return InternalError("the statement failed inside the engine")
+        overflow = explained(text)
+        if overflow is not None:
+            return InvalidArgumentError(overflow)
         return kind(self.clean(text[found.end() :] if found else text))
 
     def clean(self, message: str) -> str:

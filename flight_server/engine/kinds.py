@@ -138,8 +138,16 @@ def kind_of(cursor: duckdb.DuckDBPyConnection, sql: str) -> Kind:
         )
     reader = Reader(sql)
     if found[0] not in _KINDS:
-        raise UnimplementedError(f"{reader.word} statements are not served")
+        raise UnimplementedError(f"{reader.word} statements are not served{_ADVICE.get(found[0], '')}")
     return _KINDS[found[0]](reader)
+
+
+_ADVICE = {
+    "COPY": ": write with a bulk ingest (adbc_ingest, or DoPut with a path), read with a query",
+    "ATTACH": ": the buckets are in the server's configuration",
+    "CALL": ": table functions are called in FROM",
+    "MERGE_INTO": " yet: send an INSERT and an UPDATE",
+}
 
 
 def _transaction(reader: Reader) -> Verb:

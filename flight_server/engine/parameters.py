@@ -172,9 +172,9 @@ def read_table(messages: Sequence[bytes]) -> pa.Table:
 def _order(bound: Sequence[str], declared: Sequence[str]) -> Sequence[int]:
     """Return which bound column each declared parameter takes its values from."""
     if len(bound) != len(declared):
-        wanted = f" ({', '.join(_marker(name) for name in declared)})" if declared else ""
+        wanted = f"; it takes {', '.join(map(_marker, declared))}" if declared else ""
         raise InvalidArgumentError(
-            f"the statement takes {len(declared)} parameter(s){wanted}, {len(bound)} are bound"
+            f"the statement takes {len(declared)} parameters, {len(bound)} are bound{wanted}"
         )
     if all(name.isdigit() for name in declared):
         return range(len(declared))
@@ -184,7 +184,7 @@ def _order(bound: Sequence[str], declared: Sequence[str]) -> Sequence[int]:
     if all(name.isdigit() or not name for name in position):
         return range(len(declared))
     raise InvalidArgumentError(
-        f"the statement takes the parameters {', '.join(_marker(name) for name in declared)}; "
+        f"the statement takes the parameters {', '.join(map(_marker, declared))}; "
         f"those bound are {', '.join(name[:80] for name in bound)}"
     )
 

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from flight_server.domain.execution import CANCELLED
-from flight_server.domain.session import Verb
+from flight_server.domain.session import DICTIONARIES, Verb
 from flight_server.engine import quote
 from flight_server.engine.instance import Instance, measure_progress
 from flight_server.engine.sessions import NOTHING, EngineSession
@@ -127,7 +127,8 @@ def open_cursor(instance: Instance, statement: Statement) -> Iterator[duckdb.Duc
     try:
         statement.running.attach(cursor)
         for name, value in statement.caller.settings:
-            cursor.execute(f"SET {quote.identifier(name)} = {quote.text(value)}")
+            if name != DICTIONARIES:
+                cursor.execute(f"SET {quote.identifier(name)} = {quote.text(value)}")
         yield cursor
     finally:
         statement.running.attach(None)

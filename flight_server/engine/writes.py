@@ -50,8 +50,8 @@ def changed(cursor: Cursor, ready: Ready, parsed: ParsedStatement, statement: St
         return sum(_count(cursor, binding.sql, values) for values in bound.rows())
 
 
-def returned(cursor: Cursor, ready: Ready, statement: Statement) -> tuple[bytes, ...]:
-    """Run a statement with RETURNING; return its rows as FlightData messages, the schema first."""
+def returned(cursor: Cursor, ready: Ready, statement: Statement) -> tuple[int, tuple[bytes, ...]]:
+    """Run a statement with RETURNING; return how many rows, and these as messages, the schema first."""
     rows: Iterator[parameters.Values | None] = iter([None])
     if statement.messages:
         binding, bound = parameters.bind_values(cursor, ready.sql, statement.messages)
@@ -60,11 +60,13 @@ def returned(cursor: Cursor, ready: Ready, statement: Statement) -> tuple[bytes,
         binding = bind(cursor, ready.sql)
     framer = BatchFramer(binding.schema)
     messages = [b"".join(pieces(encapsulated_header(memoryview(binding.schema.serialize()))))]
+    count = 0
     with _atomic(cursor):
         for values in rows:
             for batch in cursor._submit(binding.sql, values, "stream", _BATCH_ROWS).arrow_reader():
+                count += batch.num_rows
                 messages += [b"".join(message) for message in framer.frame(conform(batch, binding.schema))]
-    return tuple(messages)
+    return count, tuple(messages)
 
 
 @contextmanager

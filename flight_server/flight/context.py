@@ -9,6 +9,7 @@ from flight_server.errors import InvalidArgumentError
 from flight_server.flight.interceptors.authentication import Caller
 from flight_server.flight.wire.headers import (
     COMPRESSION,
+    DICTIONARIES,
     EVOLVE,
     EXPECTED_ROWS,
     IDEMPOTENCY_KEY,
@@ -41,6 +42,7 @@ def build(
         mode=_mode(headers.mode) if headers.mode is not None else None,
         upload=_terms(headers),
         compression=_compression(headers.compression) if headers.compression is not None else None,
+        dictionaries=_truth(DICTIONARIES, headers.dictionaries),
         has_left=has_left,
     )
 
@@ -75,14 +77,18 @@ def _compression(written: str) -> str | None:
         ) from error
 
 
+def _truth(header: str, written: str | None) -> bool:
+    if written is not None and written.lower() not in _TRUTH:
+        raise InvalidArgumentError(f"the header {header} is true or false, not {written[:80]!r}")
+    return written is not None and _TRUTH[written.lower()]
+
+
 def _terms(headers: Headers) -> UploadTerms:
     rows, evolve, key = headers.expected_rows, headers.evolve, headers.idempotency_key
     if rows is None and evolve is None and key is None:
         return _NO_TERMS
     if rows is not None and not (rows.isdecimal() and len(rows) <= _MAX_ROW_DIGITS):
         raise InvalidArgumentError(f"the header {EXPECTED_ROWS} is a number of rows, not {rows[:80]!r}")
-    if evolve is not None and evolve.lower() not in _TRUTH:
-        raise InvalidArgumentError(f"the header {EVOLVE} is true or false, not {evolve[:80]!r}")
     if key is not None and len(key) > _MAX_KEY_CHARACTERS:
         raise InvalidArgumentError(
             f"the header {IDEMPOTENCY_KEY} has {len(key)} characters, more than {_MAX_KEY_CHARACTERS}"
@@ -90,5 +96,5 @@ def _terms(headers: Headers) -> UploadTerms:
     return UploadTerms(
         expected_rows=None if rows is None else int(rows),
         idempotency_key=key,
-        evolves=evolve is not None and _TRUTH[evolve.lower()],
+        evolves=_truth(EVOLVE, evolve),
     )

@@ -168,9 +168,12 @@ class _Calls:
             record.bucket = call.bucket
             shown.append((headers.BUCKET, call.bucket))
             context.set_trailing_metadata(tuple(shown))
-            if call.named_bucket is not None and record.method != _UPLOAD:
-                # an operation of its own, 0.15-0.2 ms: only for those who asked
+            if caller.session.is_new:
+                shown.append((headers.SET_COOKIE, headers.encode_cookie(caller.session.key)))
+            if (call.named_bucket is not None or caller.session.is_new) and record.method != _UPLOAD:
+                # an operation of its own, 0.15-0.2 ms: only for those who asked, or need their cookie
                 await context.send_initial_metadata(tuple(shown))
+                caller.session.is_new = False
             yield call
         finally:
             sessions.leave(caller.session)

@@ -12,7 +12,10 @@ from flight_server.services.resolution import Names, Snapshot, schema_after, sta
 from flight_server.services.transactions import TransactionService
 
 PAGE_DATASETS = 200
-"""Datasets a page: read, described and sent at once."""
+"""Datasets a page: described and sent at once."""
+
+_READ_DATASETS = 1_000
+"""Datasets read at once behind the first page: each read costs a sort of all that are left."""
 
 
 def _place(dataset: Dataset) -> tuple[str, str]:
@@ -62,9 +65,10 @@ def datasets(names: Names, snapshot: Snapshot, wanted: DatasetFilter) -> Iterato
 
 def _stored(names: Names, commit: int, wanted: DatasetFilter) -> Iterator[Dataset]:
     after: tuple[str, str] | None = None
-    while page := names.catalog.list_datasets(commit, wanted, after, PAGE_DATASETS):
+    limit = PAGE_DATASETS
+    while page := names.catalog.list_datasets(commit, wanted, after, limit):
         yield from page
-        after = _place(page[-1])
+        after, limit = _place(page[-1]), _READ_DATASETS
 
 
 def _staged(names: Names, snapshot: Snapshot, namespaces: Collection[str]) -> dict[tuple[str, str], Dataset]:

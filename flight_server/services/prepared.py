@@ -1,8 +1,14 @@
-"""Prepared statements: nothing is kept between calls, the handle carries the statement."""
+"""Prepared statements: the handle carries the statement, and the parameters bound to it.
 
+Binding answers with a new handle. Older drivers go on with the first one: what was bound to that last is
+remembered too, within a budget.
+"""
+
+import uuid
 from collections.abc import AsyncIterator, Sequence
 
 from flight_server.domain.call import CallContext
+from flight_server.domain.recent import RecentMap
 from flight_server.domain.statement import Plan, PreparedStatement, SqlStatement
 from flight_server.errors import ResourceExhaustedError
 from flight_server.frames import flight_data
@@ -21,6 +27,7 @@ class PreparedService:
         self._query = query
         self._transactions = transactions
         self._handles = handles
+        self._bound: RecentMap[str, Sequence[bytes]] = RecentMap(_BOUND_BYTES)
 
     async def create(self, call: CallContext, statement: SqlStatement) -> PreparedStatement:
         """Bind a statement once for its schemas and return its handle; nothing is run."""
@@ -30,6 +37,7 @@ class PreparedService:
             "sql": statement.sql,
             "transaction": transaction_id.hex() if transaction_id else None,
             "digest": planned.digest,
+            "id": uuid.uuid4().hex,
         }
         handle = self._handles.seal(_KIND, call, fields)
         # Drivers that do not know `is_update` take a statement without a schema for an update.
@@ -39,26 +47,31 @@ class PreparedService:
     async def bind(self, call: CallContext, handle: bytes, messages: AsyncIterator[bytes]) -> bytes:
         """Return a handle of the same statement with parameters, sent as FlightData messages."""
         opened = self._handles.open(_KIND, call, handle)
-        return self._handles.seal(_KIND, call, opened.fields, await _bound(messages))
+        bound = await _bound(messages)
+        self._bound.put(opened.fields["id"], bound, sum(map(len, bound)) + 1)
+        return self._handles.seal(_KIND, call, opened.fields, bound)
 
     async def plan(self, call: CallContext, handle: bytes) -> Plan:
         """Plan the statement with the parameters bound last; one that has effects is run."""
         opened = self._handles.open(_KIND, call, handle)
-        return await self._query.plan(call, self._statement(call, opened), opened.messages)
+        return await self._query.plan(call, self._statement(call, opened), self._parameters(opened))
 
     async def schema(self, call: CallContext, handle: bytes) -> bytes:
         """Return the schema of the statement's rows with the parameters bound last; nothing is run."""
         opened = self._handles.open(_KIND, call, handle)
-        return (await self._query.prepare(call, self._statement(call, opened), opened.messages)).schema
+        return (await self._query.prepare(call, self._statement(call, opened), self._parameters(opened))).schema
 
     async def update(self, call: CallContext, handle: bytes, messages: AsyncIterator[bytes]) -> int:
         """Run the statement as an update, once for each row of parameters; return the rows changed."""
         opened = self._handles.open(_KIND, call, handle)
         sent = await _bound(messages)
-        return await self._query.update(call, self._statement(call, opened), sent or opened.messages)
+        return await self._query.update(call, self._statement(call, opened), sent or self._parameters(opened))
 
     async def close(self, call: CallContext, handle: bytes) -> None:
         """Forget the statement: there is nothing to forget, so closing twice is no error."""
+
+    def _parameters(self, opened: Opened) -> Sequence[bytes]:
+        return opened.messages or self._bound.get(opened.fields["id"]) or ()
 
     def _statement(self, call: CallContext, opened: Opened) -> SqlStatement:
         prepared_in = opened.fields["transaction"]

@@ -1,8 +1,9 @@
 """Queries: planned at a commit, then streamed by whoever holds the ticket."""
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import DatasetTotals
 from flight_server.domain.execution import Execution
 from flight_server.domain.recent import RecentMap
-from flight_server.domain.session import StatementSession
+from flight_server.domain.session import DICTIONARIES, StatementSession
 from flight_server.domain.statement import Plan, SqlStatement
 from flight_server.errors import InvalidArgumentError, StateLostError
 from flight_server.frames.flight_data import encapsulate, parse
@@ -24,7 +25,7 @@ from flight_server.services.held import HeldMessages
 from flight_server.services.queries import Queries
 from flight_server.services.resolution import Names, Snapshot
 from flight_server.services.session_verbs import SessionVerbs
-from flight_server.services.sessions import SessionService
+from flight_server.services.sessions import Session, SessionService
 from flight_server.services.statement_resolution import StatementResolution
 from flight_server.services.transactions import Transaction, TransactionService
 
@@ -74,6 +75,8 @@ class QueryService:
         self._limits = limits
         self._names_by_sql: RecentMap[str, tuple[TableName, ...]] = RecentMap(_REMEMBERED_BYTES)
         self._planned: RecentMap[object, PlannedStatement] = RecentMap(_REMEMBERED_BYTES)
+        self._forgetting: set[asyncio.Task[None]] = set()
+        sessions.on_close(self._forget)
 
     async def plan(
         self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes] = ()
@@ -197,10 +200,12 @@ class QueryService:
     ) -> PlannedStatement:
         """Ask the engine process for the schemas of a statement."""
         request = self._request(call, statement, transaction, snapshot)
-        if parameters:
-            return await self._dispatcher.plan(replace(request, parameters=parameters))
-        known = self._known(request)
-        return known or self._remembered(request, await self._dispatcher.plan(request))
+        known = None if parameters else self._known(request)
+        if known is not None:
+            return known
+        with self._noting_loss(call):
+            planned = await self._dispatcher.plan(replace(request, parameters=parameters))
+        return planned if parameters else self._remembered(request, planned)
 
     async def _run(
         self,
@@ -218,10 +223,8 @@ class QueryService:
         known = None if parameters or statement.expected else self._known(request)
         if known is not None:
             return known
-        try:
+        with self._noting_loss(call):
             answer = await self._dispatcher.run(request)
-        except StateLostError as error:
-            raise self._state_lost(call) from error
         if isinstance(answer, DoneStatement) or parameters:
             return answer
         return self._remembered(request, answer)
@@ -240,13 +243,17 @@ class QueryService:
                 self._planned.put(_key(request), planned, weight)
         return planned
 
-    def _state_lost(self, call: CallContext) -> StateLostError:
-        """Let a session go on without what it has lost, once told what that is."""
-        session = self._sessions.find(call.session_id)
-        lost: tuple[str, ...] = ()
-        if session is not None:
-            lost, session.holdings = session.holdings, ()
-        return StateLostError(f"an engine process ended, and with it this session's {', '.join(lost)}")
+    @contextmanager
+    def _noting_loss(self, call: CallContext) -> Iterator[None]:
+        """Let a session go on without what an engine process has lost of it, once told what that is."""
+        try:
+            yield
+        except StateLostError as error:
+            session = self._sessions.find(call.session_id)
+            lost = ", ".join(session.holdings) if session is not None else "temporary state"
+            if session is not None:
+                session.holdings = ()
+            raise StateLostError(f"an engine process ended, and with it this session's {lost}") from error
 
     async def stream(
         self, call: CallContext, handle: bytes, measured: bool = False
@@ -270,13 +277,11 @@ class QueryService:
                 query_id=query.id if measured else None,
                 compression=call.compression,
             )
-            try:
+            with self._noting_loss(call):
                 async with aclosing(self._dispatcher.stream(request)) as messages:
                     async for message in messages:
                         query.bytes += len(message)
                         yield message
-            except StateLostError as error:
-                raise self._state_lost(call) from error
 
     def _snapshot(
         self, call: CallContext, transaction_id: bytes | None
@@ -328,11 +333,21 @@ class QueryService:
         names = () if session.has_state else self._names_by_sql.get(sql) or ()
         return StatementRequest(sql, resolution, parameters, resolution.ahead(names), timeout, session)
 
+    def _forget(self, session: Session) -> None:
+        """Have dropped what an engine process keeps for a session that ends."""
+        if session.holdings:
+            task = asyncio.ensure_future(self._dispatcher.forget(session.id))
+            self._forgetting.add(task)
+            task.add_done_callback(self._forgetting.discard)
+
     def _session(self, call: CallContext) -> StatementSession:
         session = self._sessions.find(call.session_id)
+        settings = {} if session is None else session.settings
+        if call.dictionaries:
+            settings = {**settings, DICTIONARIES: "true"}
         if session is None:
-            return StatementSession(call.session_id)
-        return StatementSession(session.id, session.settings, has_state=bool(session.holdings))
+            return StatementSession(call.session_id, settings)
+        return StatementSession(session.id, settings, has_state=bool(session.holdings))
 
     def _timeout(self, call: CallContext) -> float | None:
         session = self._sessions.find(call.session_id)

@@ -128,7 +128,7 @@ class Names:
             hint = f"there are {len(shown)} tables here, among them {', '.join(shown[:_SHOWN_NAMES])}"
         else:
             hint = "there are no tables here yet: load one with a bulk ingest"
-        return NotFoundError(f"no table {wanted!r}; {hint}")
+        return NotFoundError(f"no table {wanted!r}: it does not exist; {hint}")
 
 
 def _near_misses(wanted: str, names: Iterable[str]) -> list[str]:

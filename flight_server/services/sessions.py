@@ -3,8 +3,9 @@
 A session is found, in this order, by
   1. the bearer token minted at Handshake: signed, and it carries the session's id, so that a
      worker which did not mint it makes the session anew;
-  2. the peer's address, for anonymous callers on loopback (one connection keeps one address);
-  3. nothing: other anonymous callers get a transient session, which ends with its call.
+  2. the cookie, which holds such a token too; one that is not valid counts as none;
+  3. the peer's address, for anonymous callers on loopback (one connection keeps one address);
+  4. nothing: other anonymous callers get a session of their own, and a cookie to find it by.
 
 A session ends when it is closed or when no call has used it for the idle time. A call in flight
 keeps it alive. Whoever holds state for a session registers with `on_close`.
@@ -45,7 +46,7 @@ class Session:
 
     id: str
     principal: str
-    key: str | None
+    key: str
     last_used: float
     bucket: str | None = None
     schemas: tuple[str, ...] = ()
@@ -56,6 +57,7 @@ class Session:
     transaction_id: bytes | None = None
     active_calls: int = 0
     was_minted: bool = False
+    is_new: bool = False
     created_at: int = field(default_factory=lambda: time.time_ns() // 1_000)
 
     @property
@@ -93,24 +95,44 @@ class SessionService:
         Raises ResourceExhaustedError when there are too many sessions.
         """
         session_id = uuid.uuid4().hex
-        token = self._serializer.dumps([session_id, principal])
+        token = self._token(session_id, principal)
         session = self._add(session_id, principal, token)
         session.was_minted = True
         return token, session
 
-    def resume(self, token: str | None, peer: str, principal: str) -> Session:
-        """Return the session of a call by its token, else by its loopback peer, else a transient one.
+    def resume(self, token: str | None, cookie: str | None, peer: str, principal: str) -> Session:
+        """Return the session of a call by its token, cookie or loopback peer; else a new one, see `is_new`.
 
         Raises UnauthenticatedError for a forged or expired token, ResourceExhaustedError when the
         session has to be made and there are too many.
         """
-        key = token or (peer if peer.startswith(_LOOPBACK_PEERS) else None)
-        session = self._by_key.get(key) if key else None
-        if session is None:
-            session = self._verified(token) if token else self._add(uuid.uuid4().hex, principal, key)
+        if token is not None:
+            session = self._by_key.get(token) or self._verified(token)
+        else:
+            session = self._of_cookie(cookie) or self._anonymous(peer, principal)
         self._touch(session)
         self._expire()
         return session
+
+    def _of_cookie(self, cookie: str | None) -> Session | None:
+        if cookie is None:
+            return None
+        try:
+            return self._by_key.get(cookie) or self._verified(cookie)
+        except UnauthenticatedError:
+            return None
+
+    def _anonymous(self, peer: str, principal: str) -> Session:
+        if not peer.startswith(_LOOPBACK_PEERS):
+            session_id = uuid.uuid4().hex
+            session = self._add(session_id, principal, self._token(session_id, principal))
+            session.is_new = True
+            return session
+        return self._by_key.get(peer) or self._add(uuid.uuid4().hex, principal, peer)
+
+    def _token(self, session_id: str, principal: str) -> str:
+        token: str = self._serializer.dumps([session_id, principal])
+        return token
 
     def get(self, session_id: str) -> Session:
         """Return a session by its id; raises FailedPreconditionError when it has ended."""
@@ -133,11 +155,9 @@ class SessionService:
         session.active_calls += 1
 
     def leave(self, session: Session) -> None:
-        """Note that a call of the session is over; a transient session ends with it."""
+        """Note that a call of the session is over."""
         session.active_calls -= 1
-        if session.key is None:
-            self.close(session.id)
-        elif session.id in self._sessions:
+        if session.id in self._sessions:
             self._touch(session)
 
     def close(self, session_id: str) -> None:
@@ -145,8 +165,7 @@ class SessionService:
         session = self._sessions.pop(session_id, None)
         if session is None:
             return
-        if session.key is not None:
-            self._by_key.pop(session.key, None)
+        self._by_key.pop(session.key, None)
         for callback in self._callbacks:
             callback(session)
 
@@ -161,14 +180,13 @@ class SessionService:
         session.was_minted = True
         return session
 
-    def _add(self, session_id: str, principal: str, key: str | None) -> Session:
+    def _add(self, session_id: str, principal: str, key: str) -> Session:
         self._expire()
         if len(self._sessions) >= self._max_sessions:
             self._evict()
         session = Session(session_id, principal, key, time.monotonic())
         self._sessions[session_id] = session
-        if key is not None:
-            self._by_key[key] = session
+        self._by_key[key] = session
         return session
 
     def _touch(self, session: Session) -> None:
@@ -187,7 +205,7 @@ class SessionService:
                 self.close(session.id)
 
     def _evict(self) -> None:
-        """Make room by ending the oldest peer session that holds nothing: its next call gets a new one."""
+        """Make room by ending the oldest session that holds nothing: its next call gets a new one."""
         for session in self._sessions.values():
             if not session.holds_state and not session.active_calls:
                 self.close(session.id)

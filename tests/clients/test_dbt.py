@@ -16,8 +16,8 @@ order by people.name"""
 VALUES = {
     "debug": True,
     "compile": MODEL,
-    "show a model": [{"name": "Ada", "legs": "4"}, {"name": "Bob", "legs": "2"}],
-    "show SQL": [{"n": "3"}],
+    "show a model": [{"name": "Ada", "legs": 4}, {"name": "Bob", "legs": 2}],
+    "show SQL": [{"n": 3}],
     "test": {"source_not_null_zoo_animals_legs": "pass"},
     "source freshness": {"people": "warn"},
     "docs": {

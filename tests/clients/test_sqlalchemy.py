@@ -36,8 +36,8 @@ VALUES = {
     "pandas with parameters": [{"legs": 4}],
 }
 ERRORS = {
-    # The dialect knows no type for a list.
-    "columns of every type": r"^ValueError: Unsupported column type: VARCHAR\[\]",
+    # The dialect knows no type for moments, nor for lists.
+    "columns of every type": "^ValueError: Unsupported column type: TIMESTAMP WITH TIME ZONE",
     "missing table": r"^ProgrammingError: .*NOT_FOUND.*nothing",
 }
 

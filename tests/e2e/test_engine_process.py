@@ -133,3 +133,17 @@ def test_random_kills_under_load_never_give_a_wrong_answer(fragile: Server) -> N
             future.result()
     assert set(answers) == {499_500}
     assert len(answers) > 100
+
+
+def test_state_that_is_lost_is_named_once(fragile: Server) -> None:
+    with dbapi.connect(fragile.uri, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE gone AS SELECT 1 AS i")
+        cursor.execute("SET VARIABLE v = 1")
+        kill_engines(fragile)
+        with pytest.raises(dbapi.OperationalError, match="temporary table gone, variable v") as raised:
+            cursor.execute("SELECT * FROM gone")
+        assert "Aborted" in str(raised.value)
+        cursor.execute("SELECT 1")
+        assert cursor.fetchall() == [(1,)]
+        with pytest.raises(dbapi.ProgrammingError, match="NOT_FOUND"):
+            cursor.execute("SELECT * FROM gone")

@@ -94,6 +94,23 @@ def test_a_long_query_tells_its_progress_then_its_result(poller: Poller) -> None
     assert states(poller.flight, f"id = '{query_of(complete)}'")[0]["state"] == "finished"
 
 
+def test_a_prepared_query_is_polled(poller: Poller) -> None:
+    body = messages.pack("ActionCreatePreparedStatementRequest", query=A_SECOND)
+    (result,) = poller.flight.do_action(pyarrow.flight.Action("CreatePreparedStatement", body))
+    _, prepared = messages.unpack(result.body.to_pybytes())
+    handle = messages.parse("ActionCreatePreparedStatementResult", prepared).prepared_statement_handle
+    command = messages.pack("CommandPreparedStatementQuery", prepared_statement_handle=handle)
+    first = poller.poll(messages.encode("FlightDescriptor", type=2, cmd=command))
+    assert poller.fetch(poller.finish(first))["n"].to_pylist() == [50_000_000]
+
+
+def test_what_has_effects_has_had_them_when_it_answers(poller: Poller) -> None:
+    info = poller.start("CREATE TEMP TABLE polled AS SELECT 5 AS x")
+    assert not info.flight_descriptor
+    assert poller.finish(info).endpoints == []
+    assert poller.finish(poller.start("SELECT count(*) AS n FROM sys.sessions")).total_records == -1
+
+
 @pytest.mark.parametrize(
     "descriptor",
     [

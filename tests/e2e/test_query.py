@@ -135,21 +135,21 @@ def test_the_header_chooses_the_bucket_that_unqualified_names_mean(zoo: Server) 
         ("SELECT leg FROM animals", "INVALID_ARGUMENT", 'Candidate bindings: "legs"'),
         ("SELECT species::int FROM animals", "INVALID_ARGUMENT", "Could not convert string 'cat'"),
         ("SELECT * FROM animals ORDER BY ?", "INVALID_ARGUMENT", "not supported in ORDER BY"),
-        ("SHOW testing.animals", "NOT_IMPLEMENTED", "DESCRIBE"),
+        ("FROM (SHOW testing.animals)", "NOT_IMPLEMENTED", "DESCRIBE"),
         ("SELECT " + "1+" * 2_000 + "1", "INVALID_ARGUMENT", "nested too deeply"),
         ("SELECT 1; SELECT 2", "INVALID_ARGUMENT", "one statement at a time"),
         ("-- nothing", "INVALID_ARGUMENT", "the statement is empty"),
         ("SELECT * FROM '/etc/passwd'", "NOT_FOUND", "no table"),
         ("SELECT * FROM read_csv('/etc/passwd')", "INVALID_ARGUMENT", r"read_csv\(\) is not served"),
         ("SELECT * FROM read_parquet('x')", "INVALID_ARGUMENT", "is not served"),
-        ("SELECT current_setting('temp_directory')", "INVALID_ARGUMENT", "is not served"),
+        ("SELECT current_setting('temp_directory')", "INVALID_ARGUMENT", "takes the name of"),
         ("SELECT main.current_setting('x')", "INVALID_ARGUMENT", "without a schema"),
         ("FROM query('SELECT 1')", "INVALID_ARGUMENT", "is not served"),
         ("INSERT INTO animals VALUES ('cow', 4)", "NOT_IMPLEMENTED", "adbc_ingest"),
         ("CREATE TABLE x AS SELECT 1", "NOT_IMPLEMENTED", "ingest"),
         ("COPY animals TO '/tmp/x'", "NOT_IMPLEMENTED", "ingest"),
         ("ATTACH '/tmp/x'", "NOT_IMPLEMENTED", "ATTACH"),
-        ("SET threads = 1", "NOT_IMPLEMENTED", "SET"),
+        ("SET threads = 1", "INVALID_ARGUMENT", "TimeZone, bucket"),
     ],
 )
 def test_errors_have_a_status_and_teach(zoo: Server, sql: str, status: str, message: str) -> None:
@@ -192,7 +192,7 @@ def test_unbound_and_surplus_parameters_are_refused(zoo: Server) -> None:
         with pytest.raises(dbapi.ProgrammingError, match="takes 1 parameters, none are bound"):
             cursor.execute("SELECT ?::int")
             cursor.fetchall()
-        with pytest.raises(dbapi.ProgrammingError, match="takes 1 parameters, 2 are bound"):
+        with pytest.raises(dbapi.ProgrammingError, match="takes 1 parameter.*, 2 are bound"):
             cursor.execute("SELECT ?::int", [1, 2])
 
 

@@ -101,9 +101,29 @@ def test_they_show_the_present_and_take_parameters(archive: Server) -> None:
             cursor.adbc_ingest("later", pa.table({"x": [1]}), mode="create_append", db_schema_name="testing")
 
 
+def test_a_session_finds_itself_and_its_queries(archive: Server) -> None:
+    holds = "temporary table itself"
+    queries = """
+        SELECT state, sql, q.principal, q.bucket, q.rows
+        FROM sys.queries q JOIN sys.sessions s ON s.id = session_id AND s.created_at <= last_used_at
+        WHERE list_contains(holds, ?) ORDER BY started_at DESC LIMIT 2"""
+    with dbapi.connect(archive.uri, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE itself AS SELECT 1 AS x")
+        cursor.execute("USE testing")
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT 7")
+        cursor.fetchall()
+        cursor.execute(queries, [holds])
+        running, finished = cursor.fetchall()
+        assert running[0] == "running"
+        assert finished == ("finished", "SELECT 7", "local", "primary", 1)
+        cursor.execute("SELECT calls, in_transaction, schemas FROM sys.sessions WHERE holds = [?]", [holds])
+        assert cursor.fetchall() == [(1, True, ["testing"])]
+
+
 def test_every_column_is_in_the_reference(ask: RunQuery) -> None:
     text = REFERENCE.read_text()
-    for name in ("buckets", "commits", "datasets", "object_refs"):
+    for name in ("buckets", "commits", "datasets", "object_refs", "queries", "sessions"):
         section = text.split(f"## sys.{name}\n")[1].split("\n## ")[0]
         found = ask(f"SELECT column_name, column_type FROM (DESCRIBE sys.{name})").to_pylist()
         documented = [line.split(" | ")[:2] for line in section.splitlines() if line.startswith("| `")]

@@ -86,7 +86,7 @@ def test_names_are_found_wherever_a_table_may_stand(
     [
         "FROM read_text('/etc/passwd')",
         "FROM glob('*')",
-        "FROM duckdb_settings()",
+        "FROM duckdb_secrets()",
         "SELECT * FROM people, LATERAL (FROM read_csv(people.name))",
         "WITH x AS (FROM parquet_metadata('f')) FROM x",
         "SELECT getenv('HOME')",

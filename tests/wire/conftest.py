@@ -13,7 +13,14 @@ from flight_server.app import build_routes
 from flight_server.domain.bucket import Bucket, BucketRegistry
 from flight_server.domain.call import CallContext
 from flight_server.domain.pattern import like
-from flight_server.domain.statement import IngestResult, IngestTarget, Plan, PollStatus, PreparedStatement
+from flight_server.domain.statement import (
+    IngestResult,
+    IngestTarget,
+    Plan,
+    PollStatus,
+    PreparedStatement,
+    SqlStatement,
+)
 from flight_server.errors import BY_NAME, InvalidArgumentError, NotFoundError
 from flight_server.flight.routes import Services
 from flight_server.flight.server import FlightServer, ServerOptions
@@ -54,7 +61,8 @@ class MemoryQuery:
     calls: list[CallContext] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
 
-    async def plan(self, call: CallContext, sql: str, transaction_id: bytes | None) -> Plan:
+    async def plan(self, call: CallContext, statement: SqlStatement) -> Plan:
+        sql = statement.sql
         self.calls.append(call)
         run_statement(sql)
         if sql == "sleep":
@@ -70,8 +78,12 @@ class MemoryQuery:
             raise NotFoundError(f"no dataset {path[-1]!r}")
         return Plan(SCHEMA, HANDLE)
 
-    async def update(self, call: CallContext, sql: str, transaction_id: bytes | None) -> int:
-        run_statement(sql)
+    async def prepare(self, call: CallContext, statement: SqlStatement) -> Plan:
+        run_statement(statement.sql)
+        return Plan(SCHEMA, b"")
+
+    async def update(self, call: CallContext, statement: SqlStatement) -> int:
+        run_statement(statement.sql)
         return 7
 
     async def stream(self, call: CallContext, handle: bytes) -> AsyncIterator[bytes]:
@@ -89,7 +101,8 @@ class MemoryQuery:
 
 
 class MemoryPrepared:
-    async def create(self, call: CallContext, sql: str, transaction_id: bytes | None) -> PreparedStatement:
+    async def create(self, call: CallContext, statement: SqlStatement) -> PreparedStatement:
+        sql = statement.sql
         run_statement(sql)
         is_update = sql.startswith("insert")
         parameters = pa.schema([("1", pa.int64())] if "?" in sql else []).serialize().to_pybytes()
@@ -217,6 +230,7 @@ def _build_server(options: ServerOptions) -> tuple[FlightServer, WireServer]:
         cancel=CancelService(memory_query, Queries(), Handles((b"key",), HeldMessages(1024))),
         polls=MemoryPolls(),
         sessions=sessions,
+        session_options=None,
     )
     server = FlightServer(build_routes(services), sessions, REGISTRY, options)
     return server, WireServer(0, sessions, query, ingest)

@@ -94,7 +94,7 @@ def test_basic_handshake_gives_a_session_that_later_calls_find(wire_server, clie
 def test_legacy_handshake_answers_the_payload(wire_server, client):
     handler = LegacyAuth(pyarrow.flight.BasicAuth("u", "p").serialize())
     client.authenticate(handler)
-    session = wire_server.sessions.resume(handler.token.decode(), "", "local")
+    session = wire_server.sessions.resume(handler.token.decode(), None, "", "local")
     client.get_flight_info(query("select"))
     assert wire_server.query.calls[-1].session_id == session.id
 

@@ -67,7 +67,7 @@ def test_tickets_come_back_as_they_went():
             messages.encode(
                 "FlightDescriptor",
                 type=2,
-                cmd=messages.encode("Any", type_url=f"x/{messages.SQL_PREFIX}CommandGetPrimaryKeys"),
+                cmd=messages.encode("Any", type_url=f"x/{messages.SQL_PREFIX}CommandGetNothing"),
             ),
             UnimplementedError,
         ),

@@ -18,33 +18,34 @@ def build(keys=(b"k",), idle=60.0, most=10):
 def test_a_token_finds_its_session_from_any_peer():
     sessions = build()
     token, session = sessions.mint("local")
-    assert sessions.resume(token, PEER, "local") is session
-    assert sessions.resume(token, FAR, "local") is session
+    assert sessions.resume(token, None, PEER, "local") is session
+    assert sessions.resume(token, None, FAR, "local") is session
 
 
 def test_another_worker_makes_the_session_anew_from_the_token():
     token, session = build((b"old",)).mint("local")
-    assert build((b"old", b"new")).resume(token, PEER, "x").id == session.id
+    assert build((b"old", b"new")).resume(token, None, PEER, "x").id == session.id
 
 
 @pytest.mark.parametrize("token", ["x", "a.b.c", "WyJhIl0.awM78Q.AAAA"])
 def test_forged_tokens_are_unauthenticated(token):
     with pytest.raises(UnauthenticatedError):
-        build().resume(token, PEER, "local")
+        build().resume(token, None, PEER, "local")
     foreign, _ = build((b"other",)).mint("local")
     with pytest.raises(UnauthenticatedError):
-        build().resume(foreign, PEER, "local")
+        build().resume(foreign, None, PEER, "local")
 
 
-def test_loopback_peers_keep_a_session_and_others_have_one_per_call():
+def test_loopback_peers_keep_a_session_and_others_have_a_cookie():
     sessions = build()
-    assert sessions.resume(None, PEER, "local") is sessions.resume(None, PEER, "local")
-    far = sessions.resume(None, FAR, "local")
-    assert far is not sessions.resume(None, FAR, "local")
-    sessions.enter(far)
-    sessions.leave(far)
-    with pytest.raises(FailedPreconditionError):
-        sessions.get(far.id)
+    near = sessions.resume(None, None, PEER, "local")
+    assert near is sessions.resume(None, None, PEER, "local")
+    assert not near.is_new
+    far = sessions.resume(None, None, FAR, "local")
+    assert far.is_new
+    assert far is not sessions.resume(None, None, FAR, "local")
+    assert far is sessions.resume(None, far.key, FAR, "local")
+    assert sessions.resume(None, "forged", PEER, "local") is near
 
 
 def test_closing_is_idempotent_and_told_once():
@@ -70,7 +71,7 @@ def test_idle_sessions_end_but_not_under_a_call():
 
 def test_too_many_sessions_are_refused_but_empty_peer_sessions_make_room():
     sessions = build(most=2)
-    sessions.resume(None, PEER, "local")
+    sessions.resume(None, None, PEER, "local")
     sessions.mint("local")
     sessions.mint("local")
     with pytest.raises(ResourceExhaustedError):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from flight_server.domain.call import CallContext
 from flight_server.domain.statement import PollStatus, SqlStatement
+from flight_server.flight.routes import PollHandler
 from flight_server.flight.wire.commands import PreparedStatementQuery, RunningQuery, StatementQuery
 from flight_server.flight.wire.tickets import Polled, answer_to, encode_poll_descriptor
 
@@ -21,6 +22,15 @@ class PollHandlers:
     query: "QueryService"
     prepared: "PreparedService"
     polls: "PollService"
+
+    @property
+    def commands(self) -> dict[type, PollHandler]:
+        """Return what is polled → its handler."""
+        return {
+            StatementQuery: self.statement,
+            PreparedStatementQuery: self.prepared_statement,
+            RunningQuery: self.running,
+        }
 
     async def statement(self, call: CallContext, command: StatementQuery) -> Polled:
         """Begin to run a query."""

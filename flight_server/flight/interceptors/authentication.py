@@ -32,7 +32,7 @@ class Authentication:
 
         Raises UnauthenticatedError for a token that is not valid.
         """
-        return Caller(LOCAL, self.sessions.resume(headers.token, peer, LOCAL.name))
+        return Caller(LOCAL, self.sessions.resume(headers.token, headers.cookie, peer, LOCAL.name))
 
     def log_in(self, credentials: BasicCredentials | None) -> str:
         """Make a session for these credentials (None: anonymous) and return its token."""

@@ -16,6 +16,7 @@ EXPECTED_ROWS = "x-lakehouse-expected-rows"
 EVOLVE = "x-lakehouse-evolve"
 IDEMPOTENCY_KEY = "x-idempotency-key"
 COMPRESSION = "x-lakehouse-compression"
+DICTIONARIES = "x-lakehouse-dictionaries"
 AUTHORIZATION = "authorization"
 COOKIE, SET_COOKIE = "cookie", "set-cookie"
 AUTH_TOKEN = "auth-token-bin"  # noqa: S105 (the name of a header)
@@ -47,13 +48,14 @@ class Headers:
     evolve: str | None = None
     idempotency_key: str | None = None
     compression: str | None = None
+    dictionaries: str | None = None
     token: str | None = None
     cookie: str | None = None
     basic: BasicCredentials | None = None
 
 
 _NO_HEADERS = Headers()
-OURS = (BUCKET, PROFILE, MODE, EXPECTED_ROWS, EVOLVE, IDEMPOTENCY_KEY, COMPRESSION)
+OURS = (BUCKET, PROFILE, MODE, EXPECTED_ROWS, EVOLVE, IDEMPOTENCY_KEY, COMPRESSION, DICTIONARIES)
 """The headers that are this server's own."""
 
 _KNOWN = frozenset((*OURS, AUTHORIZATION, AUTH_TOKEN, COOKIE))
@@ -84,6 +86,7 @@ def read(metadata: Iterable[tuple[str, str | bytes]] | None) -> Headers:
         evolve=_single(EVOLVE, found.get(EVOLVE, ())),
         idempotency_key=_single(IDEMPOTENCY_KEY, found.get(IDEMPOTENCY_KEY, ())),
         compression=_single(COMPRESSION, found.get(COMPRESSION, ())),
+        dictionaries=_single(DICTIONARIES, found.get(DICTIONARIES, ())),
         token=credentials if scheme == _BEARER else _single(AUTH_TOKEN, found.get(AUTH_TOKEN, ())),
         cookie=_cookie(found.get(COOKIE, ())),
         basic=decode_basic(credentials) if scheme == _BASIC else None,

@@ -31,7 +31,7 @@ final class Binds {
     SETTERS.put("UINTEGER", s -> s.setLong(1, 4294967295L));
     SETTERS.put("BIGINT", s -> s.setLong(1, Long.MIN_VALUE));
     SETTERS.put("UBIGINT", s -> s.setLong(1, Long.MAX_VALUE));
-    SETTERS.put("HUGEINT", s -> s.setBigDecimal(1, new BigDecimal("123456789012345678901234567890")));
+    SETTERS.put("HUGEINT", s -> s.setLong(1, Long.MAX_VALUE));
     SETTERS.put("FLOAT", s -> s.setFloat(1, 1.5f));
     SETTERS.put("DOUBLE", s -> s.setDouble(1, -2.25));
     SETTERS.put("DECIMAL(9,2)", s -> s.setBigDecimal(1, new BigDecimal("1234567.89")));
@@ -72,7 +72,7 @@ final class Binds {
       setter.set(statement);
       try (ResultSet result = statement.executeQuery()) {
         result.next();
-        return result.getObject(1);
+        return result.getString(1);
       }
     }
   }
@@ -82,7 +82,7 @@ final class Binds {
       ParameterMetaData data = statement.getParameterMetaData();
       List<Object> all = new ArrayList<>();
       for (int i = 1; i <= data.getParameterCount(); i++) {
-        all.add(data.getParameterTypeName(i) + " " + data.getParameterType(i));
+        all.add(data.getParameterType(i));
       }
       return all;
     }

@@ -11,7 +11,9 @@ final class Connections {
     report.show("unknown bucket", () -> query(client.connect("x-lakehouse-bucket", "nowhere"), people));
     report.show("user", () -> query(client.connect("user", "ada", "password", "x"), people));
     report.show("token", () -> query(client.connect("token", client.token), people));
-    report.show("catalog property", () -> query(client.connect("catalog", "lakehouse"), people));
+    Connection chosen = client.connect("catalog", "lakehouse");
+    report.show("catalog property", () -> rows(chosen, people));
+    report.show("close with a catalog property", () -> { chosen.close(); return null; });
     report.show("unknown catalog property", () -> query(client.connect("catalog", "nothing"), people));
     try (Connection connection = client.connect()) {
       report.show("getCatalog", connection::getCatalog);

@@ -72,7 +72,6 @@ final class Getters {
     GETTERS.put("getTime", r -> r.getTime(1));
     GETTERS.put("getTimestamp", r -> r.getTimestamp(1));
     GETTERS.put("getArray", r -> r.getArray(1));
-    GETTERS.put("wasNull", r -> r.wasNull());
   }
 
   static void run(Client client, Report report) throws Exception {
@@ -91,17 +90,17 @@ final class Getters {
   private static Object column(ResultSet result) throws SQLException {
     try (result) {
       ResultSetMetaData data = result.getMetaData();
-      return Arrays.asList(data.getColumnTypeName(1), data.getColumnType(1), data.getColumnClassName(1), data.getPrecision(1), data.getScale(1), data.isNullable(1));
+      return Arrays.asList(data.getColumnTypeName(1), data.getColumnType(1), data.getPrecision(1), data.getScale(1));
     }
   }
 
-  /** The value, and what the getter gives for NULL. */
+  /** The value, what the getter gives for NULL, and whether the result then says that it was NULL. */
   private static Object both(ResultSet result, Getter getter) throws SQLException {
     try (result) {
       result.next();
       Object value = Report.plain(getter.get(result));
       result.next();
-      return new Object[] {value, Report.plain(getter.get(result))};
+      return new Object[] {value, Report.plain(getter.get(result)), result.wasNull()};
     }
   }
 }

@@ -1,6 +1,8 @@
 import java.lang.reflect.Method;
 import java.sql.Connection;
 import java.sql.DatabaseMetaData;
+import java.sql.ResultSet;
+import java.sql.Types;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
@@ -23,10 +25,12 @@ final class Metadata {
       Map.entry("getVersionColumns", TABLE),
       Map.entry("getTablePrivileges", TABLE),
       Map.entry("getColumnPrivileges", new Object[] {"lakehouse", "primary", "animals", "%"}),
+      Map.entry("supportsConvert", new Object[] {Types.INTEGER, Types.VARCHAR}),
+      Map.entry("supportsResultSetConcurrency", new Object[] {ResultSet.TYPE_FORWARD_ONLY, ResultSet.CONCUR_READ_ONLY}),
       Map.entry("supportsTransactionIsolationLevel", new Object[] {Connection.TRANSACTION_REPEATABLE_READ}),
-      Map.entry("supportsResultSetHoldability", new Object[] {2}));
+      Map.entry("supportsResultSetHoldability", new Object[] {ResultSet.CLOSE_CURSORS_AT_COMMIT}));
 
-  private static final Map<Class<?>, Object> DEFAULTS = Map.of(int.class, 1003, boolean.class, false);
+  private static final Map<Class<?>, Object> DEFAULTS = Map.of(int.class, ResultSet.TYPE_FORWARD_ONLY, boolean.class, false);
 
   static void run(Client client, Report report) throws Exception {
     try (Connection connection = client.connect()) {

@@ -9,7 +9,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/** Prints what calls gave, one JSON object a line: section, name, and either value or error. */
+/** Prints what calls gave, one JSON object a line: `part: name`, and either value or error. */
 final class Report {
   /** A call that is looked at. */
   interface Call {
@@ -17,18 +17,17 @@ final class Report {
   }
 
   private final PrintStream out;
-  private final String section;
+  private final String part;
 
-  Report(PrintStream out, String section) {
+  Report(PrintStream out, String part) {
     this.out = out;
-    this.section = section;
+    this.part = part;
   }
 
   /** Makes a call and prints its value, or the error it ended with. */
   void show(String name, Call call) {
     Map<String, Object> line = new LinkedHashMap<>();
-    line.put("section", section);
-    line.put("name", name);
+    line.put("name", part + ": " + name);
     try {
       line.put("value", plain(call.run()));
     } catch (InvocationTargetException wrapped) {

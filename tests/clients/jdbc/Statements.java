@@ -44,7 +44,7 @@ final class Statements {
     ResultSetMetaData data = result.getMetaData();
     Map<String, Object> columns = new LinkedHashMap<>();
     for (int i = 1; i <= data.getColumnCount(); i++) {
-      columns.put(data.getColumnLabel(i), Arrays.asList(data.getColumnTypeName(i), data.getColumnClassName(i), data.getPrecision(i), data.getScale(i)));
+      columns.put(data.getColumnLabel(i), Arrays.asList(data.getColumnTypeName(i), data.getPrecision(i), data.getScale(i)));
     }
     result.close();
     return columns;
