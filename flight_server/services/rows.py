@@ -7,7 +7,6 @@ import pyarrow as pa
 
 from flight_server.frames.flight_data import BatchFramer, schema_message
 
-
 REQUIRED, OPTIONAL = False, True
 """Whether a column may be NULL."""
 

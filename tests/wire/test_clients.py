@@ -15,7 +15,6 @@ from adbc_driver_flightsql import ConnectionOptions, DatabaseOptions
 from flight_server.domain.dataset import IngestMode
 from flight_server.errors import BY_NAME
 from flight_server.flight.wire import messages
-from flight_server.services import sql_info
 
 TABLE = pa.table({"x": pa.array([1, 2, 3], pa.int64())})
 

@@ -1,0 +1,75 @@
+"""The server that the cases run against, and how it refuses."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.flight
+from adbc_driver_flightsql import dbapi
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server and how to log in; without a user, nobody logs in."""
+
+    uri: str
+    username: str | None = None
+    password: str = ""
+
+
+class RefusedError(Exception):
+    """The server refused; `status` is the name of the gRPC code."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+_FLIGHT = re.compile(r"Flight (?:returned )?(.*?)(?: error)?, with message: |Flight (cancelled|timed out)")
+
+_STATUSES: Mapping[str, str] = {
+    "cancelled": "CANCELLED",
+    "unknown": "UNKNOWN",
+    "invalid argument": "INVALID_ARGUMENT",
+    "timeout": "DEADLINE_EXCEEDED",
+    "not found": "NOT_FOUND",
+    "already exists": "ALREADY_EXISTS",
+    "permission denied": "PERMISSION_DENIED",
+    "unauthorized": "PERMISSION_DENIED",
+    "resource exhausted": "RESOURCE_EXHAUSTED",
+    "precondition failed": "FAILED_PRECONDITION",
+    "aborted": "ABORTED",
+    "unimplemented": "UNIMPLEMENTED",
+    "internal": "INTERNAL",
+    "unavailable": "UNAVAILABLE",
+    "unauthenticated": "UNAUTHENTICATED",
+}
+"""What pyarrow says of a gRPC code → its name."""
+
+_ADBC_STATUSES: Mapping[str, str] = {
+    "NOT_IMPLEMENTED": "UNIMPLEMENTED",
+    "TIMEOUT": "DEADLINE_EXCEEDED",
+    "UNAUTHORIZED": "PERMISSION_DENIED",
+}
+"""ADBC's name of a status → that of the gRPC code, where they differ."""
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn the exceptions of both clients into RefusedError."""
+    try:
+        yield
+    except (pa.ArrowException, pa.ArrowKeyError, pyarrow.flight.FlightError) as error:
+        raise RefusedError(_flight_status(str(error)), str(error)) from error
+    except dbapi.Error as error:
+        status = error.status_code.name
+        raise RefusedError(_ADBC_STATUSES.get(status, status), str(error)) from error
+
+
+def _flight_status(message: str) -> str:
+    found = _FLIGHT.search(message)
+    if found is None:
+        raise AssertionError(f"no status in: {message}")
+    return _STATUSES[(found[1] or found[2]).strip()]
