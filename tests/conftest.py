@@ -19,6 +19,15 @@ RunQuery = Callable[[str], pa.Table]
 BUCKET_HEADER = "adbc.flight.sql.rpc.call_header.x-lakehouse-bucket"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the conformance suite run against any Flight SQL server."""
+    group = parser.getgroup("conformance", "the server of tests/conformance, if not one of our own")
+    group.addoption("--flight-sql-uri", help="grpc://host:port")
+    group.addoption("--flight-sql-username")
+    group.addoption("--flight-sql-password", default="")
+    group.addoption("--flight-sql-extensions", action="store_true", help="run the extensions of ours too")
+
+
 def pytest_configure() -> None:
     """Keep the settings of a server that is used on this machine out of the tests."""
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:

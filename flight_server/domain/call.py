@@ -29,6 +29,7 @@ class CallContext:
     `schemas` are the session's, where bare names are looked for first, none where a header names a bucket.
     `compression` is how the rows of a result are compressed for the way, None where they are not;
     with `dictionaries` its ENUM columns are dictionary-encoded.
+    `is_java` says that the client is one in Java, as JDBC drivers are.
     `has_left` asks the transport whether the client has gone away; ask it at most once in a call.
     """
 
@@ -41,6 +42,7 @@ class CallContext:
     upload: UploadTerms
     compression: str | None
     dictionaries: bool
+    is_java: bool
     has_left: Callable[[], Awaitable[bool]]
 
     @property

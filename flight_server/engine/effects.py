@@ -108,12 +108,12 @@ class Effects:
             state.variables.pop(kind.name.lower(), None)
             return Done()
         ready = self._preparation.query(cursor, statement, f"SELECT ({kind.expression}\n) AS value")
-        state.variables[kind.name.lower()] = self._stored(cursor, statement, ready)
+        state.variables[kind.name.lower()] = self._stored(cursor, statement, ready, kind.name)
         return Done()
 
-    def _stored(self, cursor: Cursor, statement: Statement, ready: Ready) -> str:
-        """Store what a query returns in a hidden table and return its name."""
-        relation = self._sessions.new_relation()
+    def _stored(self, cursor: Cursor, statement: Statement, ready: Ready, name: str) -> str:
+        """Store what a query returns in a hidden table and return its relation."""
+        relation = self._sessions.new_relation(name)
         with self._preparation.available(cursor, statement, ready, with_rows=True):
             sql, values = writes.one_row(cursor, ready.sql, statement)
             cursor.execute(f"CREATE TABLE {quote.path(hidden_path(relation))} AS {sql}", values)
@@ -126,21 +126,22 @@ class Effects:
         if self._is_there(state, kind):
             return Done()
         if kind.query is None:
-            relation = self._defined(cursor, kind.columns or "")
+            relation = self._defined(cursor, kind.columns or "", kind.path[-1])
         else:
             query = arguments.named(kind.query, kind.columns)
-            relation = self._stored(cursor, statement, self._preparation.query(cursor, statement, query))
+            ready = self._preparation.query(cursor, statement, query)
+            relation = self._stored(cursor, statement, ready, kind.path[-1])
         rows = cursor.execute(f"SELECT count(*) FROM {quote.path(hidden_path(relation))}").fetchall()[0][0]  # noqa: S608 - quoted
         self._sessions.save(state, statement.caller.transaction)
         self._replace(state, TempTable(kind.path[-1], relation))
         return Done(rows)
 
-    def _defined(self, cursor: Cursor, columns: str) -> str:
+    def _defined(self, cursor: Cursor, columns: str, name: str) -> str:
         """Create a hidden table of definitions of columns."""
         definition = self._definitions.check(columns)
         for expression in definition.expressions:
             self._preparation.read(cursor, f"SELECT ({expression}\n)")
-        relation = self._sessions.new_relation()
+        relation = self._sessions.new_relation(name)
         cursor.execute(f"CREATE TABLE {quote.path(hidden_path(relation))}({definition.columns})")
         return relation
 

@@ -18,6 +18,7 @@ from flight_server.errors import (
     ResourceExhaustedError,
     UnimplementedError,
 )
+from flight_server.frames.requests import SESSION_MARK
 
 _CLASS_BY_PREFIX: dict[str, type[LakehouseError]] = {
     "Parser": InvalidArgumentError,
@@ -47,6 +48,7 @@ _CLASS_BY_PREFIX: dict[str, type[LakehouseError]] = {
 _PREFIX = re.compile(r"^(?:\w+Exception: )?(?P<prefix>[A-Za-z][A-Za-z ]*?) Error: ")
 _EXCERPT = re.compile(r"\n+LINE \d+:.*", re.DOTALL)
 _SUGGESTION = re.compile(r"\n+Did you mean .*", re.DOTALL)
+_SESSION_TABLE = re.compile(rf'(?:"?_t"?\.)?"{SESSION_MARK}\d+{SESSION_MARK}((?:[^"]|"")*)"')
 _HIDDEN = re.compile(r'(?:"?lakehouse"?\.)?"?_[vt]"?\."?[^"\s]+"?')
 
 
@@ -88,4 +90,4 @@ class Failures:
         """Return a text without hidden names and paths."""
         for path in self._hidden_paths:
             message = message.replace(path, "<bucket>")
-        return _HIDDEN.sub("the dataset", message)
+        return _HIDDEN.sub("the dataset", _SESSION_TABLE.sub(r"\1", message))

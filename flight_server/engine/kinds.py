@@ -138,7 +138,7 @@ def kind_of(cursor: duckdb.DuckDBPyConnection, sql: str) -> Kind:
         )
     reader = Reader(sql)
     if found[0] not in _KINDS:
-        raise UnimplementedError(f"{reader.word} statements are not served{_ADVICE.get(found[0], '')}")
+        raise UnimplementedError(f"{reader.word} statements are not served{_ADVICE.get(reader.word, '')}")
     return _KINDS[found[0]](reader)
 
 
@@ -146,7 +146,8 @@ _ADVICE = {
     "COPY": ": write with a bulk ingest (adbc_ingest, or DoPut with a path), read with a query",
     "ATTACH": ": the buckets are in the server's configuration",
     "CALL": ": table functions are called in FROM",
-    "MERGE_INTO": " yet: send an INSERT and an UPDATE",
+    "ALTER": " yet",
+    "MERGE": " yet: send an INSERT and an UPDATE",
 }
 
 
@@ -158,7 +159,7 @@ def _transaction(reader: Reader) -> Verb:
 def _set(reader: Reader) -> Kind:
     if reader.take("USE"):
         return Verb("set", "schema", paths=(_path(reader),))
-    is_reset = bool(reader.take("RESET")) or not reader.take("SET")
+    is_reset = reader.take_any("SET", "RESET", "PRAGMA") == "RESET"
     if reader.take("VARIABLE"):
         return _variable(reader)
     if reader.take_any("GLOBAL"):

@@ -109,9 +109,9 @@ class EngineSessions:
         with self._lock:
             return self._sessions.setdefault(session_id, EngineSession())
 
-    def new_relation(self) -> str:
-        """Return the name of a hidden table that no other has."""
-        return f"{SESSION_MARK}{next(self._numbers)}"
+    def new_relation(self, name: str) -> str:
+        """Return the name of a hidden table that no other has; `Failures` shows `name` in its place."""
+        return f"{SESSION_MARK}{next(self._numbers)}{SESSION_MARK}{name}"
 
     def forget(self, session_id: str) -> None:
         """Drop all that a session keeps."""
@@ -157,7 +157,7 @@ class EngineSessions:
         self.save(session, transaction)
         if session.saved is None or table.relation not in {t.relation for t in session.saved.tables.values()}:
             return table
-        copy = TempTable(table.name, self.new_relation())
+        copy = TempTable(table.name, self.new_relation(table.name))
         with self._instance.cursor() as cursor:
             _copy(cursor, table.relation, copy.relation)
         session.tables[copy.name.lower()] = copy

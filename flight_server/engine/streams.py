@@ -11,7 +11,7 @@ from flight_server.domain.columns import Kind
 from flight_server.errors import InvalidArgumentError, ResourceExhaustedError
 
 _BATCH_ROWS = 32_768
-_VARIABLE_BATCH_ROWS = (8_192, 256, 8)
+_VARIABLE_BATCH_ROWS = (16_384, 256, 8)
 """Rows of a batch where values have no fixed size: as many as hold less than Arrow's 2 GiB."""
 
 _TOO_LARGE = "Arrow Appender: The maximum total"

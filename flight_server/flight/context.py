@@ -43,6 +43,7 @@ def build(
         upload=_terms(headers),
         compression=_compression(headers.compression) if headers.compression is not None else None,
         dictionaries=_truth(DICTIONARIES, headers.dictionaries),
+        is_java=headers.is_java,
         has_left=has_left,
     )
 

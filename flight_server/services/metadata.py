@@ -5,12 +5,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from flight_server.domain.call import CallContext
 from flight_server.domain.recent import RecentMap
 from flight_server.frames.requests import EngineFacts
 from flight_server.services import rows
 from flight_server.services.sql_info import (
     CODES,
     ENGINE_CODES,
+    YOUNGER_CODES,
     Bigint,
     Int32,
     ServerFacts,
@@ -71,6 +73,14 @@ SQL_INFO = _SQL_INFO_SCHEMA.serialize().to_pybytes()
 """Schema of SqlInfo rows as an encapsulated IPC message; `value` is a dense union of six members."""
 
 
+def all_codes(call: CallContext) -> frozenset[int]:
+    """Return the codes that a caller gets who names none.
+
+    A JDBC driver of before Arrow 17 ends its connection over a code that it does not know.
+    """
+    return CODES - YOUNGER_CODES if call.is_java else CODES
+
+
 class MetadataService:
     """Describes the server to drivers.
 
@@ -87,9 +97,9 @@ class MetadataService:
     async def sql_info(self, codes: Collection[int]) -> AsyncIterator[bytes]:
         """Yield the rows of these codes as FlightData messages, the schema first.
 
-        No codes stand for all; an unknown code gives no row.
+        An unknown code gives no row.
         """
-        wanted = CODES.intersection(codes) if codes else CODES
+        wanted = CODES.intersection(codes)
         known = self._answers.get(wanted)
         if known is None:
             known = list(rows.messages(await self._rows(wanted)))

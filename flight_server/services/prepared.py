@@ -59,7 +59,9 @@ class PreparedService:
     async def schema(self, call: CallContext, handle: bytes) -> bytes:
         """Return the schema of the statement's rows with the parameters bound last; nothing is run."""
         opened = self._handles.open(_KIND, call, handle)
-        return (await self._query.prepare(call, self._statement(call, opened), self._parameters(opened))).schema
+        return (
+            await self._query.prepare(call, self._statement(call, opened), self._parameters(opened))
+        ).schema
 
     async def update(self, call: CallContext, handle: bytes, messages: AsyncIterator[bytes]) -> int:
         """Run the statement as an update, once for each row of parameters; return the rows changed."""

@@ -168,6 +168,9 @@ _BEHAVIOUR: Mapping[int, SqlInfoValue] = {
 CODES = frozenset({*range(12), 100, 101, *range(500, 577)})
 """Every code of the enum; codes of our own would break JDBC when all are asked for."""
 
+YOUNGER_CODES = frozenset({10, 11})
+"""Codes that the enum did not have from the beginning."""
+
 
 def sql_info(server: ServerFacts, engine: EngineFacts | None) -> Mapping[int, SqlInfoValue]:
     """Return the values of all codes, without an engine process's facts those that need none."""

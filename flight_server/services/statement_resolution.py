@@ -47,7 +47,7 @@ class StatementResolution:
         return {name: self._resolve(name) for name in names}
 
     def qualify(self, names: Sequence[TableName]) -> list[tuple[str, ...]]:
-        """Return the full path of each dataset name, with its version in time travel. Raises NotFoundError."""
+        """Return the full path of each dataset name, in time travel with its version. May raise NotFoundError."""
         return [self._qualify(name) for name in names]
 
     def _qualify(self, written: TableName) -> tuple[str, ...]:

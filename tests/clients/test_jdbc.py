@@ -64,6 +64,11 @@ def values(found: dict[str, Line], names: Any) -> dict[str, Any]:
     return {name: found[name].value if found[name].error is None else found[name] for name in names}
 
 
+def known(driver: str, code: int) -> int:
+    """Return a JDBC type as a driver knows it: the older one has no time zones."""
+    return 93 if driver == OLDER and code == 2014 else code
+
+
 def test_every_part_runs_to_its_end(jdbc: Parts) -> None:
     assert {part: found["all of it"] for part, found in jdbc.items()} == dict.fromkeys(jdbc, Line("done"))
     assert len(jdbc) == 7
@@ -146,9 +151,7 @@ def test_the_metadata_lists_what_there_is(jdbc: Parts, driver: str) -> None:
     assert [row["TABLE_NAME"] for row in found["one column"].value] == ["every_type", "people"]
     keys = ("COLUMN_NAME", "TYPE_NAME", "DATA_TYPE", "COLUMN_SIZE", "DECIMAL_DIGITS")
     columns = [tuple(row[key] for key in keys) for row in found["columns of all types"].value]
-    # The older driver knows no time zones.
-    zoned = {2014: 93} if driver == OLDER else {}
-    assert columns == [(name, sql, zoned.get(code, code), *size) for name, sql, code, *size in COLUMNS]
+    assert columns == [(name, sql, known(driver, code), *size) for name, sql, code, *size in COLUMNS]
 
 
 STATEMENTS = {
@@ -181,13 +184,16 @@ def test_statements(jdbc: Parts) -> None:
 
 
 @pytest.mark.parametrize("name", BINDS)
-def test_a_parameter_of_every_type_is_bound(jdbc: Parts, name: str) -> None:
+def test_a_parameter_of_every_type_is_bound(jdbc: Parts, driver: str, name: str) -> None:
     code, value = BINDS[name]
     found = values(jdbc["binds"], [name, f"{name} null", f"{name} parameter"])
-    assert found == {name: value, f"{name} null": None, f"{name} parameter": [code]}
+    if driver == OLDER and name == "INTERVAL":
+        assert "IntervalMonthDayNano" in found.pop("INTERVAL null").error
+    null = {} if driver == OLDER and name == "INTERVAL" else {f"{name} null": None}
+    assert found == {name: value, **null, f"{name} parameter": [known(driver, code)]}
 
 
-def test_parameters_are_bound_again_and_together(jdbc: Parts) -> None:
+def test_parameters_are_bound_again_and_together(jdbc: Parts, driver: str) -> None:
     expected = {
         "untyped string": "text",
         "setObject int": "5",
@@ -203,6 +209,9 @@ def test_parameters_are_bound_again_and_together(jdbc: Parts) -> None:
     }
     assert values(jdbc["binds"], expected) == expected
     assert jdbc["binds"]["not bound"].error is not None
+    # The older driver never reads the reply to a bind, and when it closes it misses the memory.
+    leak = "SQLException: Failed to clean up client resources."
+    assert jdbc["binds"]["close"].error == (leak if driver == OLDER else None)
 
 
 def test_a_batch_is_one_atomic_unit(jdbc: Parts) -> None:
@@ -236,8 +245,7 @@ def test_a_value_of_every_type_arrives(jdbc: Parts, driver: str, name: str) -> N
     if driver == OLDER and name == "INTERVAL":
         assert "IntervalMonthDayNano" in (jdbc["getters"]["INTERVAL getObject"].error or "")
         return
-    older = {"TIMESTAMPTZ": 93}
-    assert jdbc["getters"][f"{name} column"].value[1] == (older.get(name, code) if driver == OLDER else code)
+    assert jdbc["getters"][f"{name} column"].value[1] == known(driver, code)
     for getter, value in getters.items():
         assert jdbc["getters"][f"{name} {getter}"] == Line([value, NULLS.get(getter), True]), getter
 

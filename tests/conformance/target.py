@@ -27,23 +27,24 @@ class RefusedError(Exception):
         self.status = status
 
 
-_FLIGHT = re.compile(r"Flight (?:returned )?(.*?)(?: error)?, with message: |Flight (cancelled|timed out)")
+_FLIGHT = re.compile(r"(?:Flight|gRPC) (?:returned )?(.+?) (?:error|call|failed)\b")
 
 _STATUSES: Mapping[str, str] = {
     "cancelled": "CANCELLED",
-    "unknown": "UNKNOWN",
+    "RPC": "UNKNOWN",
     "invalid argument": "INVALID_ARGUMENT",
     "timeout": "DEADLINE_EXCEEDED",
     "not found": "NOT_FOUND",
     "already exists": "ALREADY_EXISTS",
-    "permission denied": "PERMISSION_DENIED",
     "unauthorized": "PERMISSION_DENIED",
     "resource exhausted": "RESOURCE_EXHAUSTED",
     "precondition failed": "FAILED_PRECONDITION",
     "aborted": "ABORTED",
+    "out-of-range": "OUT_OF_RANGE",
     "unimplemented": "UNIMPLEMENTED",
     "internal": "INTERNAL",
     "unavailable": "UNAVAILABLE",
+    "data loss": "DATA_LOSS",
     "unauthenticated": "UNAUTHENTICATED",
 }
 """What pyarrow says of a gRPC code → its name."""
@@ -72,4 +73,4 @@ def _flight_status(message: str) -> str:
     found = _FLIGHT.search(message)
     if found is None:
         raise AssertionError(f"no status in: {message}")
-    return _STATUSES[(found[1] or found[2]).strip()]
+    return _STATUSES[found[1]]

@@ -91,7 +91,7 @@ def test_sql_and_the_metadata_commands_tell_the_same(shop: Server, ask: Callable
     )
     key = b"ARROW:FLIGHT:SQL:TYPE_NAME"
     assert columns == [
-        (row["db_schema_name"], row["table_name"], field.name, field.metadata[key].decode())
+        (row["db_schema_name"], row["table_name"], field.name, (field.metadata or {})[key].decode())
         for row in tables
         for field in pa.ipc.read_schema(pa.py_buffer(row["table_schema"]))
     ]

@@ -179,3 +179,11 @@ def test_limits_and_times_are_those_of_the_settings() -> None:
         assert found == {3: True, 101: 60_000, 549: 7, 557: 2048}
         with pytest.raises(pyarrow.ArrowInvalid, match="at most 2048"):
             client.get_flight_info(flight_sql.statement_query("SELECT '" + "x" * 2048 + "'"))
+
+
+def test_older_jdbc_drivers_get_no_code_that_they_do_not_know(info: dict[int, Any], server: Server) -> None:
+    assert set(info) == {*range(12), 100, 101, *range(500, 577)}
+    agent = [("grpc.primary_user_agent", "grpc-java-netty/1.60.0")]
+    with pyarrow.flight.connect(server.uri, generic_options=agent) as java:
+        assert {row["info_name"] for row in ask(java, "GetSqlInfo")} == set(info) - {10, 11}
+        assert ask(java, "GetSqlInfo", info=[10, 9_999]) == [{"info_name": 10, "value": True}]

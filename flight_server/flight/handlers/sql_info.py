@@ -7,7 +7,7 @@ from flight_server.domain.call import CallContext
 from flight_server.flight.routes import Messages
 from flight_server.flight.wire.commands import GetSqlInfo
 from flight_server.flight.wire.tickets import Answer, encode_sql_info
-from flight_server.services.metadata import SQL_INFO
+from flight_server.services.metadata import SQL_INFO, all_codes
 
 if TYPE_CHECKING:
     from flight_server.services.metadata import MetadataService
@@ -19,14 +19,14 @@ class SqlInfoHandlers:
 
     metadata: "MetadataService"
 
-    async def info(self, _: CallContext, command: GetSqlInfo) -> Answer:
-        """Return the fixed schema and the command itself as the ticket."""
-        return Answer(SQL_INFO, encode_sql_info(command.codes))
+    async def info(self, call: CallContext, command: GetSqlInfo) -> Answer:
+        """Return the fixed schema and the command itself, with its codes written out, as the ticket."""
+        return Answer(SQL_INFO, encode_sql_info(command.codes or all_codes(call)))
 
     async def schema(self, _: CallContext, __: GetSqlInfo) -> bytes:
         """Return the fixed schema."""
         return SQL_INFO
 
-    def stream(self, _: CallContext, command: GetSqlInfo) -> Messages:
+    def stream(self, call: CallContext, command: GetSqlInfo) -> Messages:
         """Stream the rows of the codes asked for."""
-        return self.metadata.sql_info(command.codes)
+        return self.metadata.sql_info(command.codes or all_codes(call))

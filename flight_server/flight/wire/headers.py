@@ -19,6 +19,7 @@ COMPRESSION = "x-lakehouse-compression"
 DICTIONARIES = "x-lakehouse-dictionaries"
 AUTHORIZATION = "authorization"
 COOKIE, SET_COOKIE = "cookie", "set-cookie"
+_USER_AGENT, _JAVA = "user-agent", "grpc-java"
 AUTH_TOKEN = "auth-token-bin"  # noqa: S105 (the name of a header)
 
 _BEARER, _BASIC = "bearer", "basic"
@@ -38,7 +39,8 @@ class Headers:
     """The headers that mean something here; None where one is absent or blank.
 
     `token` comes from `authorization: Bearer …` or, with older clients, from `auth-token-bin`; `cookie`
-    is the value of ours among those that the client keeps.
+    is the value of ours among those that the client keeps. `is_java` says that the client speaks
+    through grpc-java, as JDBC drivers do.
     """
 
     bucket: str | None = None
@@ -52,9 +54,10 @@ class Headers:
     token: str | None = None
     cookie: str | None = None
     basic: BasicCredentials | None = None
+    is_java: bool = False
 
 
-_NO_HEADERS = Headers()
+_NO_HEADERS, _NO_HEADERS_OF_JAVA = Headers(), Headers(is_java=True)
 OURS = (BUCKET, PROFILE, MODE, EXPECTED_ROWS, EVOLVE, IDEMPOTENCY_KEY, COMPRESSION, DICTIONARIES)
 """The headers that are this server's own."""
 
@@ -68,11 +71,15 @@ def read(metadata: Iterable[tuple[str, str | bytes]] | None) -> Headers:
     UnauthenticatedError for credentials that cannot be understood.
     """
     found: dict[str, list[str | bytes]] = {}
+    is_java = False
     for key, value in metadata or ():
         if key in _KNOWN:
             found.setdefault(key, []).append(value)
+        elif key == _USER_AGENT:
+            # gRPC appends its own name to the one that an application gives itself.
+            is_java = isinstance(value, str) and _JAVA in value
     if not found:
-        return _NO_HEADERS
+        return _NO_HEADERS_OF_JAVA if is_java else _NO_HEADERS
     authorization = _single(AUTHORIZATION, found.get(AUTHORIZATION, ()))
     scheme, _, credentials = (authorization or "").partition(" ")
     scheme, credentials = scheme.lower(), credentials.strip()
@@ -90,6 +97,7 @@ def read(metadata: Iterable[tuple[str, str | bytes]] | None) -> Headers:
         token=credentials if scheme == _BEARER else _single(AUTH_TOKEN, found.get(AUTH_TOKEN, ())),
         cookie=_cookie(found.get(COOKIE, ())),
         basic=decode_basic(credentials) if scheme == _BASIC else None,
+        is_java=is_java,
     )
 
 

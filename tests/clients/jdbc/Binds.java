@@ -50,21 +50,21 @@ final class Binds {
   }
 
   static void run(Client client, Report report) throws Exception {
-    try (Connection connection = client.connect()) {
-      SETTERS.forEach((type, setter) -> {
-        report.show(type, () -> once(connection, "SELECT CAST(? AS " + type + ")::VARCHAR AS v", setter));
-        report.show(type + " null", () -> once(connection, "SELECT CAST(? AS " + type + ") AS v", s -> s.setNull(1, Types.NULL)));
-        report.show(type + " parameter", () -> parameters(connection, "SELECT CAST(? AS " + type + ")"));
-      });
-      report.show("untyped string", () -> once(connection, "SELECT ? AS v", s -> s.setString(1, "text")));
-      report.show("setObject int", () -> once(connection, "SELECT CAST(? AS INTEGER) AS v", s -> s.setObject(1, 5)));
-      report.show("setObject string", () -> once(connection, "SELECT CAST(? AS VARCHAR) AS v", s -> s.setObject(1, "x")));
-      report.show("several times", () -> severalTimes(connection));
-      report.show("several parameters", () -> several(connection));
-      report.show("their types", () -> parameters(connection, "SELECT * FROM animals WHERE legs > ? AND species = ?"));
-      report.show("not bound", () -> once(connection, "SELECT CAST(? AS INTEGER) AS v", s -> { }));
-      report.show("columns before it runs", () -> columns(connection));
-    }
+    Connection connection = client.connect();
+    SETTERS.forEach((type, setter) -> {
+      report.show(type, () -> once(connection, "SELECT CAST(? AS " + type + ")::VARCHAR AS v", setter));
+      report.show(type + " null", () -> once(connection, "SELECT CAST(? AS " + type + ") AS v", s -> s.setNull(1, Types.NULL)));
+      report.show(type + " parameter", () -> parameters(connection, "SELECT CAST(? AS " + type + ")"));
+    });
+    report.show("untyped string", () -> once(connection, "SELECT ? AS v", s -> s.setString(1, "text")));
+    report.show("setObject int", () -> once(connection, "SELECT CAST(? AS INTEGER) AS v", s -> s.setObject(1, 5)));
+    report.show("setObject string", () -> once(connection, "SELECT CAST(? AS VARCHAR) AS v", s -> s.setObject(1, "x")));
+    report.show("several times", () -> severalTimes(connection));
+    report.show("several parameters", () -> several(connection));
+    report.show("their types", () -> parameters(connection, "SELECT * FROM animals WHERE legs > ? AND species = ?"));
+    report.show("not bound", () -> once(connection, "SELECT CAST(? AS INTEGER) AS v", s -> { }));
+    report.show("columns before it runs", () -> columns(connection));
+    report.show("close", () -> { connection.close(); return null; });
   }
 
   private static Object once(Connection connection, String sql, Setter setter) throws Exception {
