@@ -58,7 +58,7 @@ from flight_server.services.migration import MigrationService
 from flight_server.services.polls import PollService
 from flight_server.services.prepared import PreparedService
 from flight_server.services.queries import Queries
-from flight_server.services.query import QueryLimits, QueryService
+from flight_server.services.query import QueryLimits, QueryOptions, QueryService
 from flight_server.services.register import RegisterService
 from flight_server.services.reservations import Reservations
 from flight_server.services.resolution import Names
@@ -194,49 +194,50 @@ async def _storage(settings: Settings, spares: int) -> AsyncIterator[_Storage]:
 
 
 def _services(storage: _Storage, settings: Settings) -> Services:
-    limits = settings.limits
-    secret_keys = storage.catalog.secret_keys()
-    sessions = SessionService(secret_keys, limits.session_idle, limits.sessions)
-    queries = Queries()
-    system_tables = SystemTables(storage.catalog, storage.registry, sessions, queries)
-    names = Names(storage.catalog, storage.registry, system_tables)
-    transactions = TransactionService(storage.committer, sessions, storage.dispatcher)
-    reservations = Reservations()
+    dispatcher, committer = storage.dispatcher, storage.committer
+    options = _query_options(storage, settings)
+    names, transactions, handles = options.names, options.transactions, options.handles
+    query, reservations = QueryService(options), Reservations()
     in_use = InUse(lambda: transactions.oldest_snapshot, transactions.staged_keys, reservations.seconds)
-    listing, sql_schemas = DatasetListing(names, transactions), SqlSchemas(storage.dispatcher)
-    held = HeldMessages(limits.held_results_bytes)
-    handles = Handles(secret_keys, held)
-    query_limits = QueryLimits(limits.statement_bytes, limits.statement_timeout or None)
-    session_options = SessionOptions(sessions, names)
-    query = QueryService(
-        storage.dispatcher,
-        names,
-        transactions,
-        handles,
-        queries,
-        held,
-        sessions,
-        SessionVerbs(session_options, transactions),
-        query_limits,
-    )
+    listing, sql_schemas = DatasetListing(names, transactions), SqlSchemas(dispatcher)
+    idle = settings.limits.session_idle
     return Services(
         query=query,
         prepared=PreparedService(query, transactions, handles),
-        ingest=IngestService(
-            IngestOptions(storage.dispatcher, names, storage.committer, transactions, reservations)
-        ),
+        ingest=IngestService(IngestOptions(dispatcher, names, committer, transactions, reservations)),
         transactions=transactions,
-        register=RegisterService(storage.dispatcher, names, storage.committer),
+        register=RegisterService(dispatcher, names, committer),
         sweep=_sweep_service(storage, settings, in_use),
-        migration=MigrationService(storage.catalog, storage.registry, storage.committer),
-        metadata=MetadataService(_facts(storage.registry, settings), storage.dispatcher.facts),
+        migration=MigrationService(storage.catalog, storage.registry, committer),
+        metadata=MetadataService(_facts(storage.registry, settings), dispatcher.facts),
         tables=TableService(names, listing, sql_schemas),
         keys=KeyService(),
         flights=FlightService(names, listing, sql_schemas, query),
-        cancel=CancelService(query, queries, handles),
-        polls=PollService(query, queries, storage.dispatcher, handles, held, limits.session_idle),
-        sessions=sessions,
-        session_options=session_options,
+        cancel=CancelService(query, options.queries, handles),
+        polls=PollService(query, options.queries, dispatcher, handles, options.held, idle),
+        sessions=options.sessions,
+        session_options=options.verbs.options,
+    )
+
+
+def _query_options(storage: _Storage, settings: Settings) -> QueryOptions:
+    limits = settings.limits
+    secret_keys = storage.catalog.secret_keys()
+    sessions = SessionService(secret_keys, limits.session_idle, limits.sessions)
+    queries, held = Queries(), HeldMessages(limits.held_results_bytes)
+    system_tables = SystemTables(storage.catalog, storage.registry, sessions, queries)
+    names = Names(storage.catalog, storage.registry, system_tables)
+    transactions = TransactionService(storage.committer, sessions, storage.dispatcher)
+    return QueryOptions(
+        storage.dispatcher,
+        names,
+        transactions,
+        Handles(secret_keys, held),
+        queries,
+        held,
+        sessions,
+        SessionVerbs(SessionOptions(sessions, names), transactions),
+        QueryLimits(limits.statement_bytes, limits.statement_timeout or None),
     )
 
 

@@ -94,7 +94,6 @@ class InternalError(LakehouseError):
 
 
 BY_NAME: dict[str, type[LakehouseError]] = {
-    error.__name__: error
-    for error in (*LakehouseError.__subclasses__(), SchemaMismatchError, StateLostError)
+    error.__name__: error for error in (*LakehouseError.__subclasses__(), SchemaMismatchError, StateLostError)
 }
 """Class name → class: how an error of an engine process is raised again in the gateway."""

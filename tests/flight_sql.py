@@ -99,12 +99,12 @@ def field(number: int, value: Value) -> bytes:
     return _varint(number << 3 | 2) + _varint(len(data)) + data
 
 
-def message(name: str, **fields: Value) -> bytes:
+def message(name: str, /, **fields: Value) -> bytes:
     """Encode a message as it stands, as the actions of core Flight want it."""
     return b"".join(field(_FIELDS[name][key], value) for key, value in fields.items())
 
 
-def packed(name: str, **fields: Value) -> bytes:
+def packed(name: str, /, **fields: Value) -> bytes:
     """Encode a message of Flight SQL in an `Any`, as commands and Flight SQL's actions want it."""
     return field(1, _PREFIX + name) + field(2, message(name, **fields))
 
@@ -158,12 +158,12 @@ def statement_query(sql: str) -> pa.flight.FlightDescriptor:
     return descriptor("CommandStatementQuery", query=sql)
 
 
-def command(name: str, **fields: Value) -> pa.flight.FlightDescriptor:
+def command(name: str, /, **fields: Value) -> pa.flight.FlightDescriptor:
     """Return the descriptor of a metadata command, such as `command("GetTables", catalog="lakehouse")`."""
     return descriptor(f"Command{name}", **fields)
 
 
-def descriptor(name: str, **fields: Value) -> pa.flight.FlightDescriptor:
+def descriptor(name: str, /, **fields: Value) -> pa.flight.FlightDescriptor:
     """Return the descriptor of any command."""
     return pa.flight.FlightDescriptor.for_command(packed(name, **fields))
 

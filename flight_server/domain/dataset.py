@@ -8,6 +8,9 @@ from string import ascii_lowercase, ascii_uppercase
 
 from flight_server.domain.bucket import PRIMARY
 
+CATALOG = "lakehouse"
+"""The one Flight SQL catalog."""
+
 _FOLDING = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 

@@ -7,6 +7,10 @@ DICTIONARIES = "dictionaries"
 """The one setting that is ours and not DuckDB's: `true` where ENUM columns come as dictionaries."""
 
 
+DUCKDB_SETTINGS: Mapping[str, str] = {"timezone": "TimeZone"}
+"""Settings of DuckDB that a session may have, by their folded names."""
+
+
 @dataclass(frozen=True, slots=True)
 class StatementSession:
     """The session of a statement as an engine process sees it.

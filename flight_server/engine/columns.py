@@ -9,11 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from flight_server.domain.dataset import CATALOG
 from flight_server.engine.parse import ParsedStatement
 from flight_server.engine.walk import ColumnReference, TableReference
 from flight_server.frames.requests import TableName
-
-_CATALOG = "lakehouse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ def _meant(
 
 def _folded(path: Sequence[str]) -> tuple[str, ...]:
     folded = tuple(part.lower() for part in path)
-    return folded[1:] if len(folded) > 2 and folded[0] == _CATALOG else folded
+    return folded[1:] if len(folded) > 2 and folded[0] == CATALOG else folded
 
 
 def _ends_with(path: Sequence[str], prefix: Sequence[str]) -> bool:

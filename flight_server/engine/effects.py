@@ -10,10 +10,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from flight_server.domain.session import Verb
+from flight_server.domain.session import DUCKDB_SETTINGS, Verb
 from flight_server.engine import arguments, quote, scratch, writes
 from flight_server.engine.binding import Binding, bind
-from flight_server.engine.functions import SETTINGS
 from flight_server.engine.instance import Instance, hidden_path
 from flight_server.engine.kinds import (
     CreateTable,
@@ -92,8 +91,8 @@ class Effects:
 
     def _verb(self, kind: Verb) -> Done:
         """Return what the gateway is to do, with a setting of DuckDB's tried and named as DuckDB names it."""
-        name = SETTINGS.get(kind.name, kind.name)
-        if kind.name in SETTINGS and kind.value is not None:
+        name = DUCKDB_SETTINGS.get(kind.name, kind.name)
+        if kind.name in DUCKDB_SETTINGS and kind.value is not None:
             try:
                 with self._instance.cursor() as apart:
                     apart.execute(f"SET {quote.identifier(name)} = {quote.text(kind.value)}")

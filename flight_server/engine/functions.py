@@ -119,9 +119,6 @@ SHOWN: Mapping[str, Need] = {
 }
 """What SHOW shows beside tables and settings, as the parse names it."""
 
-SETTINGS: Mapping[str, str] = {"timezone": "TimeZone"}
-"""Settings of DuckDB that a session may have, and read, by their folded names."""
-
 
 def system_view(path: Sequence[str]) -> Need | None:
     """Return what a view of DuckDB's own must be told, None when the path is none's.

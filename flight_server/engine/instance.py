@@ -92,6 +92,7 @@ def _settings(options: InstanceOptions) -> list[tuple[str, Any]]:
         ("autoload_known_extensions", False),
         ("allow_community_extensions", False),
         ("parquet_metadata_cache", True),
+        ("TimeZone", "UTC"),
         ("memory_limit", f"{options.memory_bytes}B"),
         ("max_temp_directory_size", f"{options.temp_bytes}B"),
         ("threads", options.threads),

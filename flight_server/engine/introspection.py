@@ -12,11 +12,12 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from flight_server.domain.dataset import CATALOG
 from flight_server.domain.recent import RecentMap
 from flight_server.engine import quote
 from flight_server.engine.functions import Need
 from flight_server.engine.instance import Instance, hidden_path
-from flight_server.engine.macros import CATALOG, COLUMNS, NAMESPACES, RELATIONS, SCHEMAS, SESSION, TYPES
+from flight_server.engine.macros import COLUMNS, NAMESPACES, RELATIONS, SCHEMAS, SESSION, TYPES
 from flight_server.engine.sessions import EngineSession
 from flight_server.frames.requests import LISTED_NAMES, LISTED_SESSION, LISTED_TABLES
 

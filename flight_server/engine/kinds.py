@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import duckdb
 
+from flight_server.domain.dataset import CATALOG
 from flight_server.domain.session import Verb
 from flight_server.engine.shows import pragma_query
 from flight_server.engine.tokens import Reader
@@ -198,13 +199,15 @@ def _option(name: str, reader: Reader) -> Verb:
 
 def _schemas(reader: Reader) -> Iterator[tuple[str, ...]]:
     """Read the schemas of `SET schema = 'a'` and `SET search_path = 'a,b'`: names in a string, or bare."""
-    if reader.token is not None and reader.token.text.startswith("'"):
-        reader = Reader(reader.token.value)
-    while True:
-        yield reader.name()
-        if not reader.take(","):
-            break
-    reader.end()
+    if reader.token is None or not reader.token.text.startswith("'"):
+        yield _path(reader)
+        return
+    for written in reader.token.value.split(","):
+        name = written.strip()
+        # A bucket's name may hold dots and a colon: only the catalog before it is a part of its own.
+        catalog, dot, rest = name.partition(".")
+        path = (catalog, rest) if dot and catalog.lower() == CATALOG else (name,)
+        yield tuple(part.strip('"') for part in path)
 
 
 def _path(reader: Reader) -> tuple[str, ...]:

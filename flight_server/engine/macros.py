@@ -12,9 +12,9 @@ import duckdb
 import pyarrow as pa
 
 # ruff: noqa: S608 - all that these texts are made of is constant
-from flight_server.engine.functions import REFUSED_FUNCTIONS, SETTINGS, TABLE_FUNCTIONS
-
-CATALOG = "lakehouse"
+from flight_server.domain.dataset import CATALOG
+from flight_server.domain.session import DUCKDB_SETTINGS
+from flight_server.engine.functions import REFUSED_FUNCTIONS, TABLE_FUNCTIONS
 
 SESSION = "_session"
 NAMESPACES = "_namespaces"
@@ -101,6 +101,9 @@ def _nothing(function: str) -> str:
     return f"SELECT * FROM system.main.{function}() WHERE false"
 
 
+_SETTINGS = frozenset(DUCKDB_SETTINGS)
+
+
 def _among(column: str, names: frozenset[str]) -> str:
     return f"{column} IN ({', '.join(repr(name) for name in sorted(names))})"
 
@@ -152,7 +155,7 @@ _TABLE_MACROS: Mapping[str, str] = {
             OR lower(database_name || '.' || schema_name || '.' || name) = {_WRITTEN}
         ORDER BY column_index""",
     "duckdb_settings()": f"""
-        SELECT * FROM system.main.duckdb_settings() WHERE {_among("lower(name)", frozenset(SETTINGS))}""",
+        SELECT * FROM system.main.duckdb_settings() WHERE {_among("lower(name)", _SETTINGS)}""",
     "duckdb_types()": f"""
         SELECT * REPLACE ('system' AS database_name, 'pg_catalog' AS schema_name,
             {_oid("'system'", "'pg_catalog'")} AS schema_oid)

@@ -18,7 +18,6 @@ import pyarrow.types as pat
 from flight_server.domain.columns import Kind
 from flight_server.engine.binding import Binding, Parameter, bind, sql_types
 from flight_server.errors import InvalidArgumentError, ResourceExhaustedError
-from flight_server.objects.decoded import decoded_bytes
 from flight_server.objects.messages import MAX_DECODED_BYTES
 from flight_server.objects.schema import storable_type
 from flight_server.objects.upload import UploadReader
@@ -158,10 +157,8 @@ def read_table(messages: Sequence[bytes]) -> pa.Table:
     for kind in reader.schema.types:
         _decoded(kind)  # refuses what cannot be bound before any of it is read
     batches: list[pa.RecordBatch] = []
-    size = 0
     for batch in reader:
-        size += decoded_bytes(batch)
-        if size > MAX_DECODED_BYTES:
+        if reader.decoded_bytes > MAX_DECODED_BYTES:
             raise ResourceExhaustedError(
                 f"the parameters take more than {MAX_DECODED_BYTES} bytes: load them into a table and join it"
             )
@@ -205,9 +202,11 @@ def _read(cursor: duckdb.DuckDBPyConnection, bound: pa.Table, at: int, parameter
 
 
 def _values(cursor: duckdb.DuckDBPyConnection, field: Any, column: Any, parameter: Parameter) -> _Column:
+    kind, own = parameter.kind, _PLAIN.get(column.type)
+    if own is not None and kind in (own, None):
+        return _Column(own, [chunk.to_pylist() for chunk in column.chunks])
     column = column.cast(_decoded(column.type))
     own = _PLAIN.get(column.type) or _EXACT.get(column.type)
-    kind = parameter.kind
     if pat.is_null(column.type):
         return _Column(kind, [[None] * len(chunk) for chunk in column.chunks])
     if kind is not None and own == "VARCHAR":

@@ -44,7 +44,11 @@ def _values(
     cursor: duckdb.DuckDBPyConnection, query: str, statement: Statement, preparation: Preparation
 ) -> list[str]:
     ready = preparation.query(cursor, statement, query)
-    with cursor.cursor() as apart, preparation.available(apart, statement, ready, with_rows=True):
+    with (
+        cursor.cursor() as apart,
+        statement.running.aside(apart),
+        preparation.available(apart, statement, ready, with_rows=True),
+    ):
         found = apart.execute(ready.sql).fetchmany(_MAX_COLUMNS + 1)
     values = [value for (value,) in found if value is not None]
     if len(values) > _MAX_COLUMNS:

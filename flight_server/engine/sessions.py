@@ -11,7 +11,6 @@ stream that nobody reads blocks nothing.
 
 import itertools
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import duckdb
@@ -43,8 +42,8 @@ class TempView:
 @dataclass(slots=True)
 class _Saved:
     transaction: str
-    tables: Mapping[str, TempTable]
-    views: Mapping[str, TempView]
+    tables: dict[str, TempTable]
+    views: dict[str, TempView]
 
 
 @dataclass(slots=True, eq=False)
@@ -62,10 +61,11 @@ class EngineSession:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def holdings(self) -> list[str]:
-        """Return what would be gone with this state, in words."""
+        """Return what would be gone with this state, in words; what a rollback would bring back is held too."""
+        saved = self.saved or _Saved("", {}, {})
         return [
-            *(f"temporary table {table.name}" for table in self.tables.values()),
-            *(f"temporary view {view.name}" for view in self.views.values()),
+            *(f"temporary table {table.name}" for table in (saved.tables | self.tables).values()),
+            *(f"temporary view {view.name}" for view in (saved.views | self.views).values()),
             *(f"variable {name}" for name in self.variables),
             *(f"prepared statement {name}" for name in self.prepared),
         ]

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flight_server.domain.session import DUCKDB_SETTINGS
 from flight_server.engine import quote
-from flight_server.engine.functions import SETTINGS
 from flight_server.engine.tokens import Reader
 from flight_server.errors import UnimplementedError
 
@@ -42,7 +42,7 @@ def stands_for(tree: Mapping[str, Any]) -> str | None:
 def _show(source: Mapping[str, Any]) -> str | None:
     path = source["qualified_name"]["path"]
     name = path[-1].lower()
-    if len(path) == 1 and name in SETTINGS:
+    if len(path) == 1 and name in DUCKDB_SETTINGS:
         return None
     if len(path) == 1 and name in _SESSION:
         return f"SELECT {_SESSION[name]} AS {quote.identifier(name)}"

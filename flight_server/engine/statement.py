@@ -51,6 +51,18 @@ class Running:
             if self.is_cancelled and cursor is not None:
                 raise CallCancelledError(CANCELLED)
 
+    @contextmanager
+    def aside(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """Name another cursor as the one at work in this block."""
+        before = self._cursor
+        self.attach(cursor)
+        try:
+            yield
+        finally:
+            self.attach(None)
+            with self._lock:
+                self._cursor = before
+
     def cancel(self) -> None:
         """Interrupt the cursor at work.
 

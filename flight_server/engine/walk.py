@@ -7,12 +7,12 @@ from typing import Any
 
 import duckdb
 
+from flight_server.domain.session import DUCKDB_SETTINGS
 from flight_server.engine import time_travel
 from flight_server.engine.functions import (
     METADATA_FUNCTIONS,
     REFUSED_FUNCTIONS,
     SCALAR_NEEDS,
-    SETTINGS,
     SHOWN,
     SYSTEM_SCHEMAS,
     TABLE_FUNCTIONS,
@@ -204,7 +204,9 @@ class Walker:
         if node["show_type"] == "SHOW_SPECIAL" and name in SHOWN:
             self._needs(SHOWN[name])
             self.functions.add(f"show {name}")
-        elif node["show_type"] not in _DESCRIBED and not (node["show_type"] == "SHOW" and name in SETTINGS):
+        elif node["show_type"] not in _DESCRIBED and not (
+            node["show_type"] == "SHOW" and name in DUCKDB_SETTINGS
+        ):
             raise UnimplementedError(
                 "this SHOW cannot stand inside a query: send it alone, or use DESCRIBE or information_schema"
             )
@@ -268,9 +270,9 @@ def _check_function(node: Node) -> None:
         raise InvalidArgumentError(f"call {node['function_name']}() without a schema before its name")
     if name in REFUSED_FUNCTIONS:
         raise InvalidArgumentError(f"function {name}() is not served: it shows or changes the engine itself")
-    if name == "current_setting" and _literal(node).lower() not in SETTINGS:
+    if name == "current_setting" and _literal(node).lower() not in DUCKDB_SETTINGS:
         raise InvalidArgumentError(
-            f"current_setting() takes the name of one of {', '.join(SETTINGS.values())}"
+            f"current_setting() takes the name of one of {', '.join(DUCKDB_SETTINGS.values())}"
         )
 
 

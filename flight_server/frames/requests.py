@@ -22,7 +22,7 @@ one with effects was `done`, if the request `runs` it (count, verb, holdings; ro
 A `query` is the id of a statement whose progress is measured; others have none.
 The gateway answers `stored` with `keep` or `discard`. While a plan or an execute is under way the engine
 process may ask questions: `resolve` (names → relations), `qualify` (names → full paths), `describe`
-(relations → objects and schemas) and `rows` (a system table, or one of `LISTED`, page by page: `after` is null
+(relations → objects and schemas) and `rows` (a system table or one of `LISTED`, page by page: `after` is null
 or the `next` of the page before). Any answer may be `error`.
 """
 

@@ -80,6 +80,7 @@ class UploadReader:
     """Decodes an upload; every batch is fully validated before anyone else touches it.
 
     Unvalidated bodies crash DuckDB and the Parquet writer, so nothing leaves here unchecked.
+    `decoded_bytes` are those of all batches so far, in the types that they are stored as.
     """
 
     def __init__(self, messages: Iterator[bytes]) -> None:
@@ -90,6 +91,7 @@ class UploadReader:
             raise InvalidArgumentError(f"the upload does not begin with an Arrow schema: {error}") from error
         self.schema: pa.Schema = self._reader.schema
         guard.expect(self.schema)
+        self.decoded_bytes = 0
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """Yield the validated batches. Raises InvalidArgumentError."""
@@ -107,4 +109,5 @@ class UploadReader:
                     f"a batch of {batch.num_rows} rows becomes {size} bytes when it is stored, "
                     f"more than {MAX_DECODED_BYTES}: send smaller batches"
                 )
+            self.decoded_bytes += size
             yield batch

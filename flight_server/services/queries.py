@@ -178,7 +178,7 @@ class Queries:
         query = self._find(wanted)
         if query is None and not self.is_of_here(wanted):
             raise NotFoundError(
-                "this query does not run in this process of the server: cancel it on the connection that runs it"
+                "this query runs in another process of the server, if at all: cancel it on its own connection"
             )
         if query is not None and query.state in (QueryState.FINISHED, QueryState.FAILED):
             return CancelStatus.NOT_CANCELLABLE

@@ -44,6 +44,21 @@ class QueryLimits:
     timeout: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class QueryOptions:
+    """What the service of queries works with."""
+
+    dispatcher: Dispatcher
+    names: Names
+    transactions: TransactionService
+    handles: Handles
+    queries: Queries
+    held: HeldMessages
+    sessions: SessionService
+    verbs: SessionVerbs
+    limits: QueryLimits
+
+
 class QueryService:
     """Plans and streams statements.
 
@@ -52,31 +67,20 @@ class QueryService:
     a text over certain relations returns.
     """
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        names: Names,
-        transactions: TransactionService,
-        handles: Handles,
-        queries: Queries,
-        held: HeldMessages,
-        sessions: SessionService,
-        verbs: SessionVerbs,
-        limits: QueryLimits,
-    ) -> None:
-        self._dispatcher = dispatcher
-        self._names = names
-        self._transactions = transactions
-        self._handles = handles
-        self._queries = queries
-        self._held = held
-        self._sessions = sessions
-        self._verbs = verbs
-        self._limits = limits
+    def __init__(self, options: QueryOptions) -> None:
+        self._dispatcher = options.dispatcher
+        self._names = options.names
+        self._transactions = options.transactions
+        self._handles = options.handles
+        self._queries = options.queries
+        self._held = options.held
+        self._sessions = options.sessions
+        self._verbs = options.verbs
+        self._limits = options.limits
         self._names_by_sql: RecentMap[str, tuple[TableName, ...]] = RecentMap(_REMEMBERED_BYTES)
         self._planned: RecentMap[object, PlannedStatement] = RecentMap(_REMEMBERED_BYTES)
         self._forgetting: set[asyncio.Task[None]] = set()
-        sessions.on_close(self._forget)
+        options.sessions.on_close(self._forget)
 
     async def plan(
         self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes] = ()
@@ -220,8 +224,8 @@ class QueryService:
         request = replace(
             self._request(call, statement, transaction, snapshot), parameters=parameters, execution=execution
         )
-        known = None if parameters or statement.expected else self._known(request)
-        if known is not None:
+        known = None if parameters else self._known(request)
+        if known is not None and statement.expected in ("", known.digest):
             return known
         with self._noting_loss(call):
             answer = await self._dispatcher.run(request)

@@ -23,9 +23,6 @@ from flight_server.frames.requests import TableName
 from flight_server.services import time_travel
 from flight_server.services.system_tables import SYSTEM_SCHEMA, SYSTEM_TABLES, SystemTables
 
-CATALOG = "lakehouse"
-"""The one Flight SQL catalog."""
-
 MAX_NAME_LENGTH = 255
 """Characters of a dataset's longest name."""
 

@@ -11,15 +11,14 @@ from typing import TypeAlias
 
 from flight_server.domain.bucket import PROFILE_PREFIX
 from flight_server.domain.call import CallContext
+from flight_server.domain.dataset import CATALOG
 from flight_server.domain.identity import Identity
+from flight_server.domain.session import DUCKDB_SETTINGS
 from flight_server.errors import InvalidArgumentError, NotFoundError
-from flight_server.services.resolution import CATALOG, Names
+from flight_server.services.resolution import Names
 from flight_server.services.sessions import Session, SessionService
 
 OptionValue: TypeAlias = str | int | float | bool | list[str]
-
-DUCKDB_SETTINGS = {"timezone": "TimeZone"}
-"""Settings of DuckDB that a session may have, by their folded names."""
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1e-3}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 from flight_server.domain.dataset import (
+    CATALOG,
     Dataset,
     DatasetChange,
     DatasetTotals,
@@ -17,7 +18,7 @@ from flight_server.errors import FailedPreconditionError, InvalidArgumentError, 
 from flight_server.frames.requests import LISTED, ObjectGroup, Relation, SystemPage, TableName, is_system
 from flight_server.services import time_travel
 from flight_server.services.introspection import Introspection, View
-from flight_server.services.resolution import CATALOG, Names, Snapshot, schema_after, staged_changes
+from flight_server.services.resolution import Names, Snapshot, schema_after, staged_changes
 from flight_server.services.system_tables import SYSTEM_SCHEMA, SYSTEM_TABLES
 
 
@@ -47,7 +48,7 @@ class StatementResolution:
         return {name: self._resolve(name) for name in names}
 
     def qualify(self, names: Sequence[TableName]) -> list[tuple[str, ...]]:
-        """Return the full path of each dataset name, in time travel with its version. May raise NotFoundError."""
+        """Return the full path of each dataset name, in time travel its version too. Raises NotFoundError."""
         return [self._qualify(name) for name in names]
 
     def _qualify(self, written: TableName) -> tuple[str, ...]:

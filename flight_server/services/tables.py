@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow as pa
 
 from flight_server.domain.call import CallContext
-from flight_server.domain.dataset import Dataset, DatasetFilter
+from flight_server.domain.dataset import CATALOG, Dataset, DatasetFilter
 from flight_server.domain.pattern import like
 from flight_server.domain.sql_types import encoded
 from flight_server.frames.flight_data import BatchFramer, schema_message
 from flight_server.services import rows
 from flight_server.services.listing import DatasetListing
-from flight_server.services.resolution import CATALOG, Names
+from flight_server.services.resolution import Names
 from flight_server.services.sql_schemas import SqlSchema, SqlSchemas
 from flight_server.services.system_tables import SYSTEM_SCHEMA, SYSTEM_TABLES
 

@@ -17,6 +17,7 @@ VALUES = {
     "columns": {"name": "VARCHAR", "born": "DATE", "pet": "VARCHAR"},
     "primary key": None,
     "foreign keys": [],
+    "indexes": [],
     "check constraints": [],
     "reflected": ["name VARCHAR", "born DATE", "pet VARCHAR"],
     "select": [["bird", 2], ["cat", 4], ["dog", 4]],

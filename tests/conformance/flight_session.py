@@ -197,7 +197,8 @@ class FlightSession:
                 "CommandPreparedStatementQuery", prepared_statement_handle=handle
             )
             info = self.info(descriptor)
-            same("FlightInfo and dataset_schema", info.schema, prepared.schema)
+            if bound is None or bound.schema.types == prepared.parameters.types:
+                same("FlightInfo and dataset_schema", info.schema, prepared.schema)
             same("FlightInfo and GetSchema", info.schema, self.schema(descriptor))
             return self.fetch(info)
 

@@ -29,6 +29,9 @@ class RefusedError(Exception):
 
 _FLIGHT = re.compile(r"(?:Flight|gRPC) (?:returned )?(.+?) (?:error|call|failed)\b")
 
+_ADBC = re.compile(r"\[FlightSQL\].*\((\w+); ", re.DOTALL)
+"""How the ADBC driver tells of an error in the middle of a stream: with the name of the gRPC code."""
+
 _STATUSES: Mapping[str, str] = {
     "cancelled": "CANCELLED",
     "RPC": "UNKNOWN",
@@ -49,7 +52,10 @@ _STATUSES: Mapping[str, str] = {
 }
 """What pyarrow says of a gRPC code → its name."""
 
-_ADBC_STATUSES: Mapping[str, str] = {
+_ADBC_ADBC = re.compile(r"\[FlightSQL\].*\((\w+); ", re.DOTALL)
+"""How the ADBC driver tells of an error in the middle of a stream: with the name of the gRPC code."""
+
+_STATUSES: Mapping[str, str] = {
     "NOT_IMPLEMENTED": "UNIMPLEMENTED",
     "TIMEOUT": "DEADLINE_EXCEEDED",
     "UNAUTHORIZED": "PERMISSION_DENIED",
@@ -70,6 +76,8 @@ def refusals() -> Iterator[None]:
 
 
 def _flight_status(message: str) -> str:
+    if found := _ADBC.search(message):
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", found[1]).upper()
     found = _FLIGHT.search(message)
     if found is None:
         raise AssertionError(f"no status in: {message}")

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from datetime import time
 from typing import Any
 
 import pyarrow as pa
@@ -54,7 +55,7 @@ def written(value: Any) -> str:
 
 def table(fields: Iterable[str], text: str) -> pa.Table:
     """Make a table of columns (`name: type`) and rows (a JSON list of lists), to bind or to ingest."""
-    pairs = [field.rsplit(": ", 1) for field in fields]
+    pairs = [field.split(": ", 1) for field in fields]
     schema = pa.schema([(name, _FROM_TEXT.get(kind) or pa.type_for_alias(kind)) for name, kind in pairs])
     found = json.loads(text)
     arrays = [_array([row[at] for row in found], kind) for at, kind in enumerate(schema.types)]
@@ -74,6 +75,8 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
     """Make an array; what JSON has no literal for is cast from its text."""
     if pat.is_binary(kind):
         return pa.array([value and bytes.fromhex(value) for value in values], kind)
+    if pat.is_time(kind):
+        return pa.array([value and time.fromisoformat(value) for value in values], kind)
     if pat.is_temporal(kind) or pat.is_decimal(kind):
         return pa.array(values, pa.utf8()).cast(kind)
     return pa.array(values, kind)

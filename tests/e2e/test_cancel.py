@@ -3,10 +3,10 @@
 import json
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,20 @@ def is_working(server: Server) -> bool:
             return True
         time.sleep(0.004)
     return False
+
+
+@contextmanager
+def once_working(server: Server, act: Callable[[], object]) -> Iterator[None]:
+    """Act in another thread as soon as the server works on what this block does."""
+
+    def wait() -> None:
+        eventually(lambda: is_working(server))
+        act()
+
+    with ThreadPoolExecutor(1) as threads:
+        acting = threads.submit(wait)
+        yield
+        acting.result()
 
 
 def descriptors(server: Server) -> int:
@@ -155,13 +169,14 @@ def by_deadline(busy: Server, client: Client) -> None:
 
 
 def by_adbc(busy: Server, client: Client) -> None:
-    with dbapi.connect(busy.uri, autocommit=True) as connection, connection.cursor() as cursor:
-        timer = threading.Timer(0.3, cursor.adbc_cancel)
-        timer.start()
-        with pytest.raises(dbapi.OperationalError, match=r"(?i)cancel"):
-            cursor.execute(LONG)
-            cursor.fetchall()
-        timer.join()
+    with (
+        dbapi.connect(busy.uri, autocommit=True) as connection,
+        connection.cursor() as cursor,
+        once_working(busy, cursor.adbc_cancel),
+        pytest.raises(dbapi.OperationalError, match=r"(?i)cancel"),
+    ):
+        cursor.execute(LONG)
+        cursor.fetchall()
 
 
 def by_leaving(busy: Server, client: Client) -> None:
@@ -245,10 +260,13 @@ def test_a_session_bounds_the_time_of_its_statements(busy: Server, client: Clien
     assert states(client)[-1]["state"] == "failed"
 
 
-def by_info_deadline(busy: Server, client: Client) -> None:
-    options = pyarrow.flight.FlightCallOptions(timeout=0.2)
-    with pytest.raises(pyarrow.flight.FlightTimedOutError):
-        client.get_flight_info(flight_sql.statement_query(WRITING), options)
+def by_info_deadline(sql: str) -> Callable[[Server, Client], None]:
+    def leave(busy: Server, client: Client) -> None:
+        options = pyarrow.flight.FlightCallOptions(timeout=0.4)
+        with pytest.raises(pyarrow.flight.FlightTimedOutError):
+            client.get_flight_info(flight_sql.statement_query(sql), options)
+
+    return leave
 
 
 def by_dummy_during_info(busy: Server, client: Client) -> None:
@@ -263,14 +281,23 @@ def by_dummy_during_info(busy: Server, client: Client) -> None:
 def by_adbc_during_update(busy: Server, client: Client) -> None:
     with dbapi.connect(busy.uri, autocommit=True) as connection, connection.cursor() as cursor:
         cursor.adbc_statement.set_sql_query(WRITING)
-        timer = threading.Timer(0.3, cursor.adbc_statement.cancel)
-        timer.start()
-        with pytest.raises(dbapi.OperationalError, match=r"(?i)cancel"):
+        with (
+            once_working(busy, cursor.adbc_statement.cancel),
+            pytest.raises(dbapi.OperationalError, match=r"(?i)cancel"),
+        ):
             cursor.adbc_statement.execute_update()
-        timer.join()
 
 
-@pytest.mark.parametrize("leave", [by_info_deadline, by_dummy_during_info, by_adbc_during_update])
+@pytest.mark.parametrize(
+    "leave",
+    [
+        pytest.param(by_info_deadline(WRITING), id="create"),
+        pytest.param(by_info_deadline(f"SET VARIABLE v = ({LONG})"), id="set"),
+        pytest.param(by_info_deadline(f"PIVOT ({LONG}) ON n USING count(*)"), id="pivot"),
+        by_dummy_during_info,
+        by_adbc_during_update,
+    ],
+)
 def test_a_statement_with_effects_is_cancelled_while_it_runs(
     busy: Server, client: Client, leave: Callable[[Server, Client], None]
 ) -> None:

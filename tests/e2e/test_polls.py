@@ -54,8 +54,8 @@ class Poller:
 
 @pytest.fixture(scope="module")
 def patient() -> Iterator[Server]:
-    """A server of its own that holds a megabyte and expires polls after a second."""
-    with serve(limits={"held_results_bytes": 1024 * 1024, "session_idle": 1}) as running:
+    """A server of its own that holds a megabyte and expires polls after two seconds."""
+    with serve(limits={"held_results_bytes": 1024 * 1024, "session_idle": 2}) as running:
         yield running
 
 
@@ -78,15 +78,15 @@ def test_a_long_query_tells_its_progress_then_its_result(poller: Poller) -> None
     assert time.monotonic() - began < 0.5
     partial = pyarrow.flight.FlightInfo.deserialize(first.info)
     assert (partial.schema, partial.endpoints) == (pa.schema({"n": pa.int64()}), [])
-    assert 0 < first.expiration_time.seconds - time.time() < 2
+    assert 0 < first.expiration_time.seconds - time.time() < 3
     seen, info = [], first
     while info.flight_descriptor:
         seen.append(info.progress)
         info = poller.poll(info.flight_descriptor)
-    assert len(seen) <= 2 * (time.monotonic() - began) + 2  # each later poll waits half a second for news
+    assert len(seen) <= time.monotonic() - began + 2  # each later poll waits a second for news
     assert all(0 <= progress <= 1 for progress in seen)
     assert sorted(seen) == seen
-    assert seen[-1] > 0
+    assert len(seen) == 1 or seen[-1] > 0
     complete = poller.finish(info)
     began = time.monotonic()
     assert poller.fetch(complete)["n"].to_pylist() == [50_000_000]

@@ -50,7 +50,7 @@ def test_a_ticket_of_somebody_else_cancels_nothing() -> None:
     assert cancel.cancel_info(ADA, handle, None) is CancelStatus.CANCELLED
     assert cancel.cancel_info(ADA, handle, None) is CancelStatus.CANCELLED
     planned_elsewhere = handles.seal("statement", ADA, {"query": Queries().new_id()})
-    with pytest.raises(NotFoundError, match="does not run in this process"):
+    with pytest.raises(NotFoundError, match="runs in another process"):
         cancel.cancel_info(ADA, planned_elsewhere, None)
 
 

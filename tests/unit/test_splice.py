@@ -7,9 +7,9 @@ import duckdb
 import pytest
 
 from flight_server.engine.binding import bind
-from flight_server.engine.instance import Instance, InstanceOptions
+from flight_server.engine.instance import Instance, InstanceOptions, hidden_path
 from flight_server.engine.parse import parse
-from flight_server.engine.splice import splice
+from flight_server.engine.splice import Place, splice
 from flight_server.errors import InvalidArgumentError, UnimplementedError
 
 RELATIONS = {"people": "p@1", "animals": "a@2", "é": "e@1"}
@@ -30,7 +30,8 @@ def cursor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPy
 
 def spliced(cursor: duckdb.DuckDBPyConnection, sql: str) -> str:
     parsed = parse(cursor, sql)
-    return splice(cursor, parsed, {name: RELATIONS[name.path[-1].lower()] for name in parsed.names})
+    places = {name: Place(hidden_path(RELATIONS[name.path[-1].lower()])) for name in parsed.names}
+    return splice(cursor, parsed, places)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,7 @@ def test_names_are_replaced_where_they_stand(
         ),
         ("FROM people SEMI JOIN animals USING (id) UNION ALL FROM é", [("people",), ("animals",), ("é",)]),
         ("SELECT people.name.upper() FROM people", [("people",)]),
+        ("SELECT pg_class.oid FROM pg_catalog.pg_class, people, duckdb_tables", [("people",)]),
         ("FROM people PIVOT (count(*) FOR name IN ('a', 'b'))", [("people",)]),
     ],
 )

@@ -232,6 +232,7 @@ ADBC_ERRORS = {
     "UnauthenticatedError": adbc_driver_manager.ProgrammingError,
     "FailedPreconditionError": adbc_driver_manager.OperationalError,
     "ConflictError": adbc_driver_manager.OperationalError,
+    "StateLostError": adbc_driver_manager.OperationalError,
     "ResourceExhaustedError": adbc_driver_manager.InternalError,
     "UnavailableError": adbc_driver_manager.OperationalError,
     "DeadlineExceededError": adbc_driver_manager.OperationalError,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flight_server.domain.call import CallContext
-from flight_server.domain.dataset import IngestMode
+from flight_server.domain.dataset import CATALOG, IngestMode
 from flight_server.domain.statement import IngestTarget
 from flight_server.errors import (
     AlreadyExistsError,
@@ -22,7 +22,6 @@ from flight_server.flight.wire.commands import StatementIngest
 if TYPE_CHECKING:
     from flight_server.services.ingest import IngestService
 
-_CATALOG = "lakehouse"
 
 # TableDefinitionOptions: if_not_exist
 _CREATE, _FAIL_IF_MISSING = 1, 2
@@ -70,8 +69,8 @@ class IngestHandlers:
 def _target(command: StatementIngest) -> IngestTarget:
     if command.temporary:
         raise UnimplementedError("ingest into temporary tables is not served; leave `temporary` unset")
-    if command.catalog is not None and command.catalog != _CATALOG:
-        raise NotFoundError(f"no catalog {command.catalog[:100]!r}; the catalog here is {_CATALOG!r}")
+    if command.catalog is not None and command.catalog != CATALOG:
+        raise NotFoundError(f"no catalog {command.catalog[:100]!r}; the catalog here is {CATALOG!r}")
     if not command.table:
         raise InvalidArgumentError("the ingest command names no table")
     return IngestTarget(command.table, command.schema, _mode(command), command.transaction_id)

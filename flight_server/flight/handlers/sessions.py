@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flight_server.domain.call import CallContext
+from flight_server.domain.session import DUCKDB_SETTINGS
 from flight_server.domain.statement import SqlStatement
 from flight_server.errors import InvalidArgumentError, LakehouseError
 from flight_server.flight.wire import messages
-from flight_server.services.session_options import DUCKDB_SETTINGS, UnknownOptionError
+from flight_server.services.session_options import UnknownOptionError
 
 if TYPE_CHECKING:
     from flight_server.services.query import QueryService

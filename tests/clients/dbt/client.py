@@ -17,7 +17,8 @@ from tests.clients.report import show
 PROJECT = Path(__file__).parent / "project"
 
 os.environ["FLIGHT_SQL_PORT"] = str(urlsplit(sys.argv[1]).port)
-target = Path(tempfile.mkdtemp(prefix="dbt-"))
+scratch = tempfile.TemporaryDirectory(prefix="dbt-")
+target = Path(scratch.name)
 folders = ["--project-dir", PROJECT, "--profiles-dir", PROJECT]
 
 
@@ -64,3 +65,4 @@ show("show SQL", lambda: rows("--inline", "select count(*) as n from {{ source('
 show("test", lambda: states("test"))
 show("source freshness", lambda: states("source", "freshness"))
 show("docs", documented)
+scratch.cleanup()

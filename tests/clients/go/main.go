@@ -27,7 +27,8 @@ type session struct {
 // connect opens a connection whose calls carry the headers given as names and values in turn.
 func connect(address string, headers ...string) (*session, error) {
 	cookies := []flight.ClientMiddleware{flight.NewClientCookieMiddleware()}
-	client, err := flightsql.NewClient(address, nil, cookies, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	plain := grpc.WithTransportCredentials(insecure.NewCredentials())
+	client, err := flightsql.NewClient(address, nil, cookies, plain)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,8 @@ import (
 func queries(s *session, address string) {
 	show("query", func() (any, error) { return s.query("SELECT species, legs FROM animals ORDER BY species") })
 	show("join of two buckets", func() (any, error) {
-		return s.query(`SELECT p.name, a.legs FROM testing.people p JOIN "primary".animals a ON p.pet = a.species ORDER BY name`)
+		return s.query(`SELECT p.name, a.legs FROM testing.people p
+			JOIN "primary".animals a ON p.pet = a.species ORDER BY name`)
 	})
 	show("bucket", func() (any, error) {
 		other, err := connect(address, "x-lakehouse-bucket", "testing")

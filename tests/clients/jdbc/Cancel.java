@@ -7,7 +7,8 @@ import java.util.TimerTask;
 
 /** Statement.cancel, and a time limit, end a query that runs long; the connection goes on. */
 final class Cancel {
-  private static final String LONG = "SELECT sum(sin(a.range) * b.range) AS s FROM range(10000000) a, range(100000) b";
+  private static final String LONG =
+      "SELECT sum(sin(a.range) * b.range) AS s FROM range(10000000) a, range(100000) b";
   private static final String ENDLESS = "SELECT a.range FROM range(10000000) a, range(100000) b";
 
   /** Runs a query to its end. */
@@ -17,12 +18,18 @@ final class Cancel {
 
   static void run(Client client, Report report) throws Exception {
     try (Connection connection = client.connect()) {
-      report.show("cancel before the first row", () -> cancelled(connection.createStatement(), s -> read(s.executeQuery(LONG))));
-      report.show("cancel between rows", () -> cancelled(connection.createStatement(), s -> read(s.executeQuery(ENDLESS))));
-      report.show("cancel of a prepared statement", () -> {
-        PreparedStatement prepared = connection.prepareStatement(LONG);
-        return cancelled(prepared, s -> read(prepared.executeQuery()));
-      });
+      report.show(
+          "cancel before the first row",
+          () -> cancelled(connection.createStatement(), s -> read(s.executeQuery(LONG))));
+      report.show(
+          "cancel between rows",
+          () -> cancelled(connection.createStatement(), s -> read(s.executeQuery(ENDLESS))));
+      report.show(
+          "cancel of a prepared statement",
+          () -> {
+            PreparedStatement prepared = connection.prepareStatement(LONG);
+            return cancelled(prepared, s -> read(prepared.executeQuery()));
+          });
       report.show("query timeout", () -> limited(connection.createStatement()));
       report.show("afterwards", () -> connection.createStatement().executeQuery("SELECT 1 AS one"));
     }
@@ -38,17 +45,19 @@ final class Cancel {
   private static Object cancelled(Statement statement, Reading reading) throws Exception {
     long[] at = new long[1];
     Timer timer = new Timer(true);
-    timer.schedule(new TimerTask() {
-      @Override
-      public void run() {
-        at[0] = System.nanoTime();
-        try {
-          statement.cancel();
-        } catch (Exception error) {
-          System.err.println(error);
-        }
-      }
-    }, 500);
+    timer.schedule(
+        new TimerTask() {
+          @Override
+          public void run() {
+            at[0] = System.nanoTime();
+            try {
+              statement.cancel();
+            } catch (Exception error) {
+              System.err.println(error);
+            }
+          }
+        },
+        500);
     return ended(statement, reading, at);
   }
 

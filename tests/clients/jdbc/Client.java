@@ -49,10 +49,16 @@ public final class Client {
     for (Map.Entry<String, Part> part : PARTS.entrySet()) {
       Report report = new Report(System.out, part.getKey());
       ExecutorService thread = Executors.newSingleThreadExecutor();
-      report.show("all of it", () -> thread.submit(() -> {
-        part.getValue().run(client, report);
-        return "done";
-      }).get(60, TimeUnit.SECONDS));
+      report.show(
+          "all of it",
+          () ->
+              thread
+                  .submit(
+                      () -> {
+                        part.getValue().run(client, report);
+                        return "done";
+                      })
+                  .get(60, TimeUnit.SECONDS));
       thread.shutdownNow();
     }
     // Threads of a part that hangs must not keep the process.

@@ -75,13 +75,17 @@ final class Getters {
   }
 
   static void run(Client client, Report report) throws Exception {
-    try (Connection connection = client.connect(); Statement statement = connection.createStatement()) {
+    try (Connection connection = client.connect();
+        Statement statement = connection.createStatement()) {
       for (Map.Entry<String, String> value : VALUES.entrySet()) {
         String type = value.getKey();
-        String sql = "SELECT CAST(" + value.getValue() + " AS " + type + ") AS v UNION ALL SELECT NULL";
+        String sql =
+            "SELECT CAST(" + value.getValue() + " AS " + type + ") AS v UNION ALL SELECT NULL";
         report.show(type + " column", () -> column(statement.executeQuery(sql)));
         for (Map.Entry<String, Getter> getter : GETTERS.entrySet()) {
-          report.show(type + " " + getter.getKey(), () -> both(statement.executeQuery(sql), getter.getValue()));
+          report.show(
+              type + " " + getter.getKey(),
+              () -> both(statement.executeQuery(sql), getter.getValue()));
         }
       }
     }
@@ -90,11 +94,14 @@ final class Getters {
   private static Object column(ResultSet result) throws SQLException {
     try (result) {
       ResultSetMetaData data = result.getMetaData();
-      return Arrays.asList(data.getColumnTypeName(1), data.getColumnType(1), data.getPrecision(1), data.getScale(1));
+      return Arrays.asList(
+          data.getColumnTypeName(1), data.getColumnType(1), data.getPrecision(1), data.getScale(1));
     }
   }
 
-  /** The value, what the getter gives for NULL, and whether the result then says that it was NULL. */
+  /**
+   * The value, what the getter gives for NULL, and whether the result then says that it was NULL.
+   */
   private static Object both(ResultSet result, Getter getter) throws SQLException {
     try (result) {
       result.next();

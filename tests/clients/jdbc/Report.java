@@ -81,7 +81,10 @@ final class Report {
   }
 
   private static String json(Object value) {
-    if (value == null || value instanceof Boolean || value instanceof Integer || value instanceof Long) {
+    if (value == null
+        || value instanceof Boolean
+        || value instanceof Integer
+        || value instanceof Long) {
       return String.valueOf(value);
     }
     if (value instanceof Map<?, ?> map) {

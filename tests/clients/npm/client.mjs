@@ -7,7 +7,9 @@ const address = new URL(process.argv[2].replace("grpc:", "http:"));
 const options = { host: address.hostname, port: Number(address.port), plaintext: true };
 
 const json = (value) =>
-  JSON.stringify(value, (_, item) => (typeof item === "bigint" ? Number(item) : item instanceof Uint8Array ? [...item] : item));
+  JSON.stringify(value, (_, item) =>
+    typeof item === "bigint" ? Number(item) : item instanceof Uint8Array ? [...item] : item,
+  );
 
 async function show(name, step) {
   let line;
@@ -34,14 +36,23 @@ async function as(login, sql) {
 
 await show("query", () => query("SELECT species, legs FROM animals ORDER BY species"));
 await show("join of two buckets", () =>
-  query('SELECT p.name, a.legs FROM testing.people p JOIN "primary".animals a ON p.pet = a.species ORDER BY name'));
+  query(
+    'SELECT p.name, a.legs FROM testing.people p JOIN "primary".animals a ON p.pet = a.species ORDER BY name',
+  ),
+);
 await show("many rows", async () => (await client.execute("SELECT range AS i FROM range(200000)")).numRows);
 await show("no rows", () => query("SELECT species FROM animals WHERE legs > 9"));
 await show("values", () =>
-  query("SELECT 1::TINYINT AS i, 2.5::DOUBLE AS d, 'h\u00e9' AS s, true AS b, NULL::INTEGER AS n, 7::BIGINT AS l, '\\x00\\xFF'::BLOB AS x"));
+  query(
+    "SELECT 1::TINYINT AS i, 2.5::DOUBLE AS d, 'h\u00e9' AS s, true AS b, NULL::INTEGER AS n, 7::BIGINT AS l, '\\x00\\xFF'::BLOB AS x",
+  ),
+);
 await show("nested", () => query("SELECT [1, 2] AS l, {'a': 'x'} AS s"));
 await show("schema", async () =>
-  (await client.getQuerySchema("SELECT species, legs FROM animals")).fields.map((field) => `${field.name} ${field.type}`));
+  (await client.getQuerySchema("SELECT species, legs FROM animals")).fields.map(
+    (field) => `${field.name} ${field.type}`,
+  ),
+);
 await show("temporary table", async () => {
   await client.execute("CREATE TEMP TABLE kept AS SELECT 1::INTEGER AS i").catch(() => null);
   return query("SELECT i FROM kept");
