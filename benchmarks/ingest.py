@@ -1,15 +1,14 @@
-"""Rows about uploads: bulk, endless, many small ones."""
+"""Rows about uploads: bulk and endless."""
 
 from collections.abc import Iterator
 from statistics import median
 
 import duckdb
 import pyarrow as pa
-from adbc_driver_flightsql import dbapi
 
 from benchmarks.bench import Bench
 from benchmarks.datasets import BATCH_ROWS, generate, wide_rows
-from benchmarks.measure import Measured, interleaved, milliseconds, ratio, seconds
+from benchmarks.measure import Measured, interleaved, ratio, seconds
 from benchmarks.processes import MemorySampler
 
 _MB = 1e6
@@ -63,17 +62,3 @@ def _endless(bench: Bench) -> Measured:
     early, late = memory.quarter(1), memory.quarter(3)
     detail = f"{late / _MB:.0f} MB / {early / _MB:.0f} MB; {bench.sizes.endless_rows / 1e6:.0f} M rows"
     return Measured(late / early, detail)
-
-
-def appends(bench: Bench) -> list[Measured]:
-    """Append small tables one after the other, each an upload and a commit of its own."""
-    rows = generate(wide_rows(0, 100)).read_all()
-    with dbapi.connect(bench.server.uri, autocommit=True) as connection, connection.cursor() as cursor:
-        cursor.adbc_ingest("appended", rows, mode="create")
-        took = sorted(
-            seconds(lambda: cursor.adbc_ingest("appended", rows, mode="append"))
-            for _ in range(bench.sizes.appends)
-        )
-    tenth = max(1, len(took) // 10)
-    detail = f"{len(took)} appends, p90 {milliseconds(took[-tenth : len(took) - tenth + 1])}"
-    return [Measured(median(took) * 1e3, detail)]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import analytics, ingest, migration, small_queries, streams
+from benchmarks import analytics, ingest, migration, small_queries, streams, upkeep
 from benchmarks.bench import Bench
 from benchmarks.measure import Measured
 
@@ -70,7 +70,15 @@ ROWS = (
         ),
         ingest.bulk,
     ),
-    Row("appends", (Goal("1,000 appends of 100 rows, p50 of one", 5, " ms"),), ingest.appends),
+    Row(
+        "appends",
+        (
+            Goal("1,000 appends of 100 rows, p50 of one", 5, " ms"),
+            Goal("scan of them after `compact` / of one object", 1.2),
+        ),
+        upkeep.appends,
+    ),
+    Row("update", (Goal("UPDATE of 1 row in 100 objects / in 1 object", 2),), upkeep.update),
     Row(
         "migrate",
         (

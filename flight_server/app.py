@@ -7,7 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 from flight_server.catalog.store import Catalog
 from flight_server.config import Settings
@@ -15,10 +15,8 @@ from flight_server.dispatch.dispatcher import Dispatcher
 from flight_server.dispatch.pool import EnginePool, PoolOptions
 from flight_server.dispatch.process import ProcessOptions
 from flight_server.domain.bucket import BucketRegistry
-from flight_server.domain.identity import LOCAL
-from flight_server.domain.statement import Sweep
-from flight_server.errors import NotFoundError
 from flight_server.flight.handlers.cancel import CancelHandlers
+from flight_server.flight.handlers.compact import CompactHandlers
 from flight_server.flight.handlers.ingest import IngestHandlers
 from flight_server.flight.handlers.metadata import MetadataHandlers
 from flight_server.flight.handlers.migrate import MigrateHandlers
@@ -45,13 +43,14 @@ from flight_server.flight.wire.commands import (
 )
 from flight_server.flight.wire.tickets import StatementTicket
 from flight_server.services.cancel import CancelService
+from flight_server.services.checked_append import CheckedAppend
 from flight_server.services.commits import Committer
+from flight_server.services.compact import CompactService
 from flight_server.services.flights import FlightService
 from flight_server.services.handles import Handles
 from flight_server.services.held import HeldMessages
 from flight_server.services.ingest import IngestOptions, IngestService
 from flight_server.services.keys import KeyService
-from flight_server.services.legacy_import import LegacyImport, Progress
 from flight_server.services.listing import DatasetListing
 from flight_server.services.metadata import MetadataService
 from flight_server.services.migration import MigrationService
@@ -70,15 +69,20 @@ from flight_server.services.sql_schemas import SqlSchemas
 from flight_server.services.sweep import InUse, SweepService
 from flight_server.services.system_tables import SystemTables
 from flight_server.services.tables import TableService
+from flight_server.services.temporary import TemporaryIngest
 from flight_server.services.transactions import TransactionService
+from flight_server.services.writes import Writes
 from flight_server.telemetry import logging
+
+_LEAST_PRIORITY = 19
+_LEAST_MEMORY = 64 * 1024 * 1024
 
 
 def build_routes(services: Services) -> Routes:
     """Return the server's whole surface: every command, ticket and action with its handler."""
     statement = StatementHandlers(services.query)
     prepared = PreparedHandlers(services.prepared)
-    ingest = IngestHandlers(services.ingest)
+    ingest = IngestHandlers(services.ingest, services.temporary)
     paths = PathHandlers(services.query, services.ingest, services.flights)
     sql_info = SqlInfoHandlers(services.metadata)
     metadata = MetadataHandlers(services.tables, services.keys)
@@ -121,7 +125,7 @@ def _actions(services: Services, prepared: PreparedHandlers) -> dict[str, Action
     sessions = SessionHandlers(services.sessions, services.session_options, services.query)
     migrate = MigrateHandlers(services.migration)
     register = RegisterHandlers(services.register)
-    sweep = SweepHandlers(services.sweep)
+    compact, sweep = CompactHandlers(services.compact), SweepHandlers(services.sweep)
     return {
         "CreatePreparedStatement": ActionRoute(prepared.create, "Prepare a statement."),
         "ClosePreparedStatement": ActionRoute(prepared.close, "Drop a prepared statement."),
@@ -139,6 +143,11 @@ def _actions(services: Services, prepared: PreparedHandlers) -> dict[str, Action
             register.register,
             "Make Parquet objects of a bucket part of a dataset, where they lie: "
             '{"bucket": "…", "dataset": "…", "keys": ["…"], "mode": "append"} in, one JSON result out.',
+        ),
+        "compact": ActionRoute(
+            compact.compact,
+            "Merge small objects of datasets into larger ones: "
+            '{"bucket": "…", "dataset": "…", "sort_by": ["…"]} in, JSON progress and at last a report out.',
         ),
         "sweep": ActionRoute(
             sweep.sweep,
@@ -162,7 +171,7 @@ def _query_actions(services: Services) -> dict[str, ActionRoute]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Storage:
+class Storage:
     """What outlives a call: the catalog, its writer, and the engine process."""
 
     catalog: Catalog
@@ -172,46 +181,60 @@ class _Storage:
 
 
 @asynccontextmanager
-async def _storage(settings: Settings, spares: int) -> AsyncIterator[_Storage]:
+async def open_storage(settings: Settings, spares: int) -> AsyncIterator[Storage]:
     """Open the catalog, then start the engine process; close both in reverse order."""
-    registry = settings.registry()
     catalog = Catalog.open(settings.catalog_url)
     committer = Committer(catalog)
-    process = ProcessOptions(
-        buckets={bucket.name: bucket.uri for bucket in registry},
-        memory_bytes=settings.engine.memory,
-        temp_bytes=settings.engine.temp_bytes,
-        threads=os.cpu_count() or 1,
-    )
-    dispatcher = Dispatcher(EnginePool(PoolOptions(process, spares)))
     try:
-        await dispatcher.start()
-        yield _Storage(catalog, registry, committer, dispatcher)
+        async with open_engine(settings, spares) as dispatcher:
+            yield Storage(catalog, settings.registry(), committer, dispatcher)
     finally:
-        await dispatcher.stop()
         committer.close()
         catalog.close()
 
 
-def _services(storage: _Storage, settings: Settings) -> Services:
+@asynccontextmanager
+async def open_engine(settings: Settings, spares: int, is_aside: bool = False) -> AsyncIterator[Dispatcher]:
+    """Start engine processes; end them at the end of the block.
+
+    Those that work aside take a thread, a quarter of the memory, and what time others leave.
+    """
+    process = ProcessOptions(
+        buckets={bucket.name: bucket.uri for bucket in settings.registry()},
+        memory_bytes=max(settings.engine.memory // 4, _LEAST_MEMORY) if is_aside else settings.engine.memory,
+        temp_bytes=settings.engine.temp_bytes,
+        threads=1 if is_aside else os.cpu_count() or 1,
+        niceness=_LEAST_PRIORITY if is_aside else 0,
+    )
+    dispatcher = Dispatcher(EnginePool(PoolOptions(process, spares)))
+    try:
+        await dispatcher.start()
+        yield dispatcher
+    finally:
+        await dispatcher.stop()
+
+
+def _services(storage: Storage, settings: Settings) -> Services:
     dispatcher, committer = storage.dispatcher, storage.committer
     options = _query_options(storage, settings)
     names, transactions, handles = options.names, options.transactions, options.handles
-    query, reservations = QueryService(options), Reservations()
+    query, reservations = QueryService(options), options.writes.reservations
     in_use = InUse(lambda: transactions.oldest_snapshot, transactions.staged_keys, reservations.seconds)
     listing, sql_schemas = DatasetListing(names, transactions), SqlSchemas(dispatcher)
     idle = settings.limits.session_idle
     return Services(
         query=query,
         prepared=PreparedService(query, transactions, handles),
-        ingest=IngestService(IngestOptions(dispatcher, names, committer, transactions, reservations)),
+        ingest=_ingest_service(options, query),
+        temporary=TemporaryIngest(dispatcher, names, transactions, reservations, query),
         transactions=transactions,
         register=RegisterService(dispatcher, names, committer),
-        sweep=_sweep_service(storage, settings, in_use),
+        compact=_compact_service(storage, settings, reservations, transactions),
+        sweep=sweep_service(storage, settings, in_use),
         migration=MigrationService(storage.catalog, storage.registry, committer),
         metadata=MetadataService(_facts(storage.registry, settings), dispatcher.facts),
         tables=TableService(names, listing, sql_schemas),
-        keys=KeyService(),
+        keys=KeyService(listing),
         flights=FlightService(names, listing, sql_schemas, query),
         cancel=CancelService(query, options.queries, handles),
         polls=PollService(query, options.queries, dispatcher, handles, options.held, idle),
@@ -220,7 +243,22 @@ def _services(storage: _Storage, settings: Settings) -> Services:
     )
 
 
-def _query_options(storage: _Storage, settings: Settings) -> QueryOptions:
+def _ingest_service(options: QueryOptions, query: QueryService) -> IngestService:
+    writes = options.writes
+    checked = CheckedAppend(query, writes)
+    return IngestService(
+        IngestOptions(
+            options.dispatcher,
+            options.names,
+            writes.committer,
+            writes.transactions,
+            writes.reservations,
+            checked,
+        )
+    )
+
+
+def _query_options(storage: Storage, settings: Settings) -> QueryOptions:
     limits = settings.limits
     secret_keys = storage.catalog.secret_keys()
     sessions = SessionService(secret_keys, limits.session_idle, limits.sessions)
@@ -236,7 +274,8 @@ def _query_options(storage: _Storage, settings: Settings) -> QueryOptions:
         queries,
         held,
         sessions,
-        SessionVerbs(SessionOptions(sessions, names), transactions),
+        SessionVerbs(SessionOptions(sessions, names, transactions), transactions),
+        Writes(names, storage.committer, transactions, Reservations()),
         QueryLimits(limits.statement_bytes, limits.statement_timeout or None),
     )
 
@@ -251,7 +290,21 @@ def _facts(registry: BucketRegistry, settings: Settings) -> ServerFacts:
     )
 
 
-def _sweep_service(storage: _Storage, settings: Settings, in_use: InUse) -> SweepService:
+def _compact_service(
+    storage: Storage, settings: Settings, reservations: Reservations, transactions: TransactionService
+) -> CompactService:
+    return CompactService(
+        storage.catalog,
+        storage.registry,
+        storage.committer,
+        reservations,
+        partial(open_engine, settings, spares=0, is_aside=True),
+        transactions.rewritten,
+    )
+
+
+def sweep_service(storage: Storage, settings: Settings, in_use: InUse) -> SweepService:
+    """Return what sweeps the buckets of a storage."""
     return SweepService(
         storage.catalog,
         storage.registry,
@@ -270,7 +323,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with _storage(settings, settings.engine.spares) as storage:
+    async with open_storage(settings, settings.engine.spares) as storage:
         services = _services(storage, settings)
         options = ServerOptions(
             host=settings.host,
@@ -283,50 +336,25 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         port = await server.start()
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         ready(f"grpc://{host}:{port}")
-        await stopping.wait()
+        async with _compacting(services.compact, settings.catalog.compact_beyond):
+            await stopping.wait()
         await server.stop()
         services.polls.stop()
+
+
+@asynccontextmanager
+async def _compacting(service: CompactService, threshold: int) -> AsyncIterator[None]:
+    """Compact in the background while the block runs, if there is a threshold."""
+    watch = asyncio.ensure_future(service.watch(threshold)) if threshold else None
+    try:
+        yield
+    finally:
+        if watch is not None:
+            watch.cancel()
+            await asyncio.wait([watch])
 
 
 def _allow_many_connections() -> None:
     """Raise the soft limit of open files: a client that streams takes two descriptors."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _require_catalog(settings: Settings) -> None:
-    if not Catalog.exists(settings.catalog_url):
-        raise NotFoundError(
-            "there is no catalog here: name the data directory of a server that has run with --data-dir, "
-            "or the catalog itself as `catalog.url`"
-        )
-
-
-async def migrate(settings: Settings, dry_run: bool) -> dict[str, object]:
-    """Migrate the catalog directly, beside a running server too; return the report.
-
-    Raises NotFoundError when there is no catalog.
-    """
-    _require_catalog(settings)
-    catalog = Catalog.open(settings.catalog_url)
-    try:
-        return await asyncio.to_thread(catalog.migrate, settings.registry(), dry_run)
-    finally:
-        catalog.close()
-
-
-async def import_manifest(settings: Settings, manifest: Path, progress: Progress) -> dict[str, object]:
-    """Import a legacy manifest into the catalog, beside a running server too; return the report."""
-    async with _storage(settings, spares=0) as storage:
-        legacy_import = LegacyImport(storage.catalog, storage.registry, storage.dispatcher)
-        return await legacy_import.run(manifest, LOCAL.name, progress)
-
-
-async def sweep(settings: Settings, asked: Sweep) -> dict[str, object]:
-    """Sweep directly, beside a running server too; return the report.
-
-    Raises NotFoundError when there is no catalog: beside a new one every object would be an orphan.
-    """
-    _require_catalog(settings)
-    async with _storage(settings, spares=0) as storage:
-        return await _sweep_service(storage, settings, InUse()).sweep(LOCAL, asked)

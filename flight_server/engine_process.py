@@ -12,33 +12,30 @@ import shutil
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from flight_server.engine.compaction import Compactor
 from flight_server.engine.failures import Failures
 from flight_server.engine.instance import Instance, InstanceOptions
+from flight_server.engine.questions import Asker
 from flight_server.engine.relations import Relations
-from flight_server.engine.statement import Caller, Done, Questions, Running, Statement
+from flight_server.engine.statement import Caller, Done, Running, Statement
 from flight_server.engine.statements import Planned, Statements
 from flight_server.engine.watcher import HangupWatcher
 from flight_server.errors import InternalError, InvalidArgumentError, LakehouseError, NotFoundError
 from flight_server.frames import frame as frames
+from flight_server.frames.changes import encode_done
 from flight_server.frames.frame import Frame, FrameSocket, with_parts
 from flight_server.frames.requests import (
-    Relation,
-    TableName,
-    decode_relations,
-    encode_done,
     encode_facts,
     encode_names,
-    relations_ahead,
 )
-from flight_server.objects.inspect import inspect
 from flight_server.objects.parquet import DatasetWriter
+from flight_server.objects.requests import OBJECT_REQUESTS
 from flight_server.objects.schema import Conformer
 from flight_server.objects.store import ObjectStore
 from flight_server.objects.upload import ContentDigest, UploadReader
@@ -54,7 +51,6 @@ _RECURSION_LIMIT = 20_000
 """Deep enough for every tree that DuckDB's own limit on expressions lets through."""
 
 _FLUSH_BYTES = 64 * 1024
-_PAGE_OBJECTS = 1_000
 
 
 class _ClosedError(Exception):
@@ -81,10 +77,14 @@ class Connection:
             self._channel.close()
 
     def _answer(self, request: Frame) -> None:
-        if request.kind not in _REQUESTS:
+        if request.kind not in _REQUESTS and request.kind not in OBJECT_REQUESTS:
             raise _ClosedError  # the two sides are out of step: whoever comes next gets a new connection
         try:
-            _REQUESTS[request.kind](self, request)
+            if request.kind in _REQUESTS:
+                _REQUESTS[request.kind](self, request)
+            else:
+                for answer in OBJECT_REQUESTS[request.kind](self._process.store, request):
+                    self._channel.send(answer)
         except (_ClosedError, ConnectionError):
             raise
         except Exception as error:
@@ -97,9 +97,22 @@ class Connection:
         if isinstance(answer, Done):
             sessions, caller = self._process.statements.sessions, statement.caller
             holdings = sessions.get(caller.session_id, has_state=False).holdings()
-            self._channel.send(encode_done(answer.count, answer.verb, holdings, answer.messages))
+            done = encode_done(answer.count, answer.verb, holdings, answer.messages, answer.changes)
+            self._settle(done, answer.discard, has_objects=bool(answer.changes))
         else:
             self._channel.send(_planned(answer))
+
+    def _settle(self, news: Frame, discard: Callable[[], None], *, has_objects: bool) -> None:
+        """Tell the gateway what was written; remove it at its word, or when it cannot know of it."""
+        try:
+            self._channel.send(news)
+        except ConnectionError:
+            discard()  # a gateway that does not know them cannot have committed them
+            raise
+        # If the gateway dies now the objects may be part of a commit: only its word removes them.
+        verdict = self._channel.receive() if has_objects else None
+        if verdict is not None and verdict.kind == "discard":
+            discard()
 
     def settle(self, request: Frame) -> None:
         """End a transaction in which a session changed temporary tables."""
@@ -129,36 +142,6 @@ class Connection:
         running = self._process.measured.get(request.fields["query"])
         self._channel.send(Frame("measured", {"done": running.progress() if running else None}))
 
-    def _questions(self, request: Frame) -> Questions:
-        ahead = relations_ahead(request)
-
-        def resolve(names: Sequence[TableName]) -> Sequence[str]:
-            unknown = [name for name in names if name not in ahead]
-            if unknown:
-                answer = self._ask(Frame("resolve", {"names": encode_names(unknown)}))
-                ahead.update(zip(unknown, answer.fields["relations"], strict=True))
-            return [ahead[name] for name in names]
-
-        def qualify(names: Sequence[TableName]) -> Sequence[Sequence[str]]:
-            paths: list[list[str]] = self._ask(Frame("qualify", {"names": encode_names(names)})).fields[
-                "paths"
-            ]
-            return paths
-
-        def describe(relations: Sequence[str]) -> dict[str, Relation]:
-            return decode_relations(self._ask(Frame("describe", {"relations": list(relations)})))
-
-        def rows(relation: str) -> pa.Table:
-            pages: list[pa.Table] = []
-            after: int | None = None
-            while not pages or after is not None:
-                answer = self._ask(Frame("rows", {"relation": relation, "after": after}))
-                pages.append(pa.ipc.open_stream(answer.payload).read_all())
-                after = answer.fields["next"]
-            return pa.concat_tables(pages)
-
-        return Questions(resolve, qualify, describe, rows)
-
     @contextlib.contextmanager
     def _statement(self, request: Frame) -> Iterator[Statement]:
         query_id = request.fields.get("query")
@@ -167,7 +150,7 @@ class Connection:
             self._process.measured[query_id] = running
         self._process.watcher.set_running(self._channel.fileno(), running)
         try:
-            questions, fields = self._questions(request), request.fields
+            questions, fields = Asker(self._ask, request).questions, request.fields
             caller = self._caller(fields["caller"])
             expected, compression = fields.get("expected", ""), fields.get("compression")
             yield Statement(fields["sql"], request.parts(), questions, caller, expected, running, compression)
@@ -202,15 +185,22 @@ class Connection:
             for _ in self._messages():
                 pass
             return
+        self._hand_over(writer, stored)
+
+    def compact(self, request: Frame) -> None:
+        """Write the rows of some objects of a dataset as fewer objects."""
+        running = Running()
+        self._process.watcher.set_running(self._channel.fileno(), running)
         try:
-            self._channel.send(stored)
-        except ConnectionError:
-            writer.discard()  # a gateway that does not know them cannot have committed them
-            raise
-        # If the gateway dies now the objects may be part of a commit: only its word removes them.
-        verdict = self._channel.receive()
-        if verdict is not None and verdict.kind == "discard":
-            writer.discard()
+            store = self._process.store(request.fields["bucket"])
+            written = self._process.compactor.compact(store, request, running, self._channel.send)
+        finally:
+            self._process.watcher.set_running(self._channel.fileno(), None)
+        self._hand_over(*written)
+
+    def _hand_over(self, writer: DatasetWriter, stored: Frame) -> None:
+        """Tell the gateway of new objects, and remove them if it will not have them."""
+        self._settle(stored, writer.discard, has_objects=True)
 
     def _written(self, request: Frame) -> tuple[DatasetWriter, Frame]:
         store = self._process.store(request.fields["bucket"])
@@ -255,13 +245,6 @@ class Connection:
             pass
         self._channel.send(Frame("digested", {"digest": digest.value}))
 
-    def inspect(self, request: Frame) -> None:
-        """Read the footers of Parquet objects; answer null for each one that is missing."""
-        found = [inspect(self._process.store(bucket), key) for bucket, key in request.fields["objects"]]
-        fields: list[Any] = [footer and {"rows": footer.rows, "bytes": footer.bytes} for footer in found]
-        schemas = [footer.schema if footer else b"" for footer in found]
-        self._channel.send(with_parts("inspected", {"objects": fields}, schemas))
-
     def types(self, request: Frame) -> None:
         """Tell what SQL makes of a schema's columns."""
         schema, names = self._process.statements.types(pa.ipc.read_schema(pa.py_buffer(request.payload)))
@@ -270,21 +253,6 @@ class Connection:
     def facts(self, _request: Frame) -> None:
         """Tell what DuckDB says about itself."""
         self._channel.send(encode_facts(self._process.statements.facts()))
-
-    def list(self, request: Frame) -> None:
-        """List what lies under a key; answer page by page."""
-        listed = self._process.store(request.fields["bucket"]).list(request.fields["key"])
-        rows = ([item.key, item.bytes, item.age] for item in listed)
-        while page := [*islice(rows, _PAGE_OBJECTS)]:
-            self._channel.send(Frame("page", {"objects": page}))
-        self._channel.send(Frame("end"))
-
-    def delete(self, request: Frame) -> None:
-        """Remove objects that never became part of a commit."""
-        store = self._process.store(request.fields["bucket"])
-        for key in request.fields["keys"]:
-            store.delete(key)
-        self._channel.send(Frame("deleted"))
 
 
 def _planned(planned: Planned) -> Frame:
@@ -315,13 +283,11 @@ _REQUESTS: dict[str, Callable[[Connection, Frame], None]] = {
     "forget": Connection.forget,
     "execute": Connection.execute,
     "upload": Connection.upload,
+    "compact": Connection.compact,
     "digest": Connection.digest,
-    "inspect": Connection.inspect,
-    "list": Connection.list,
     "types": Connection.types,
     "facts": Connection.facts,
     "progress": Connection.progress,
-    "delete": Connection.delete,
 }
 
 
@@ -341,7 +307,9 @@ class EngineProcess:
         )
         instance = Instance(options)
         failures = Failures([str(temp), *(str(root) for root in roots)])
-        self.statements = Statements(instance, Relations(instance, self._stores, failures), failures)
+        relations = Relations(instance, self._stores, failures)
+        self.statements = Statements(instance, relations, failures)
+        self.compactor = Compactor(instance, relations, failures)
         self.watcher = HangupWatcher()
         self.measured: dict[str, Running] = {}
 

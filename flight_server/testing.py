@@ -54,7 +54,8 @@ def serve(
     `buckets` maps names to their settings (`uri`, `aliases`, `read_only`); None means the default
     ones. `settings` are named as in the configuration file, sections as mappings. The port is a
     free one, the data directory a temporary one that is removed at the end, unless they are given;
-    no spare engine process is started (`engine={"spares": 1}` does), so that a start is quick.
+    no spare engine process is started (`engine={"spares": 1}` does), so that a start is quick, and
+    nothing is compacted in the background (`catalog={"compact_beyond": 200}` does).
     Variables `FLIGHT_SERVER__…` of the calling process are not passed on.
 
     Raises FailedPreconditionError with what the server wrote to standard error when it does not start.
@@ -65,7 +66,8 @@ def serve(
         folder = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flight-server-")))
         log = stack.enter_context(tempfile.TemporaryFile())
         engine = {"spares": 0, **settings.pop("engine", {})}
-        values = {"port": 0, **settings, "engine": engine, "data_dir": str(folder)}
+        catalog = {"compact_beyond": 0, **settings.pop("catalog", {})}
+        values = {"port": 0, **settings, "engine": engine, "catalog": catalog, "data_dir": str(folder)}
         process = stack.enter_context(_process(_environment(values), log))
         uri = _await_ready(process, log)
         host, _, port = uri.rpartition("//")[2].rpartition(":")

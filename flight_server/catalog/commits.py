@@ -1,27 +1,35 @@
-"""What one commit does to the catalog: the rules of each ingest mode, and the rows they leave."""
+"""What one commit does to the catalog: the rows that each kind of change leaves."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeAlias
 
-import pyarrow as pa
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from flight_server.catalog import idempotency
+from flight_server.catalog.drafts import Draft, Drafts
+from flight_server.catalog.spaces import apply_to_namespace, ensure_namespaces
 from flight_server.catalog.tables import (
     commits,
     dataset_versions,
     datasets,
-    namespaces,
+    former_names,
     object_refs,
     schemas,
     swept_objects,
 )
-from flight_server.domain import columns
-from flight_server.domain.dataset import CommittedChange, DatasetChange, IngestMode, display_name, fold_name
-from flight_server.errors import AlreadyExistsError, ConflictError, NotFoundError
+from flight_server.domain import columns, declarations
+from flight_server.domain.dataset import (
+    ChangeMode,
+    CommittedChange,
+    DatasetChange,
+    Kind,
+    fold_name,
+)
+from flight_server.errors import AlreadyExistsError, ConflictError
 
 _KEYS_AT_ONCE = 500
 _REFS_AT_ONCE = 10_000
@@ -30,40 +38,10 @@ _REFS_AT_ONCE = 10_000
 _SWEPT = (
     select(swept_objects.c.key).where(swept_objects.c.key.in_(bindparam("keys", expanding=True))).limit(1)
 )
-_CURRENT = (
-    select(*datasets.c["id", "name"], *dataset_versions.c["version", "schema_id"])
-    .join(dataset_versions, dataset_versions.c.dataset == datasets.c.id)
-    .where(
-        datasets.c.namespace == bindparam("namespace"),
-        datasets.c.lower_name == bindparam("lower_name"),
-        datasets.c.shadowed_by.is_(None),
-    )
-    .order_by(dataset_versions.c.version.desc())
-    .limit(1)
-)
 _SCHEMA_ID = select(schemas.c.id).where(schemas.c.digest == bindparam("digest"))
 _INSERT_COMMIT = insert(commits).returning(commits.c.id)
 _INSERT_REFS = insert(object_refs)
 _INSERT_VERSIONS = insert(dataset_versions)
-
-
-@dataclass(slots=True)
-class _Draft:
-    """The next version of one dataset while its commit is being made; `base` is the stored version."""
-
-    id: str
-    namespace: str
-    name: str
-    base: int | None
-    schema_id: int | None
-    exists: bool
-
-    @property
-    def version(self) -> int:
-        return (self.base or 0) + 1
-
-    def __str__(self) -> str:
-        return f"dataset {display_name(self.namespace, self.name)}"
 
 
 def apply(
@@ -86,24 +64,26 @@ def _apply_new(
     connection: Connection, new: Sequence[tuple[int, DatasetChange]], principal: str, summary: str
 ) -> dict[int, CommittedChange]:
     commit = insert_commit(connection, principal, summary)
-    drafts: dict[tuple[str, str], _Draft] = {}
+    drafts = Drafts(connection)
     made = {}
     for place, change in new:
-        name = (fold_name(change.namespace), fold_name(change.name))
-        draft = drafts.get(name) or _draft(connection, change, name)
-        drafts[name] = draft
-        _apply_change(connection, draft, change)
+        if change.kind is Kind.SCHEMA:
+            apply_to_namespace(connection, change, commit)
+            made[place] = CommittedChange(change.namespace, "", "", 0, commit, 0, 0, 0)
+            continue
+        draft = drafts.of(change)
+        drafts.check(draft, change)
+        _STEPS[change.mode](_Step(connection, drafts, draft, commit), change)
         made[place] = _committed(draft, change, commit)
         if change.upload_key is not None:
             idempotency.record(connection, principal, change.upload_key, made[place])
-    connection.execute(
-        _INSERT_VERSIONS,
-        [_version_row(draft.id, draft.version, commit, draft.schema_id) for draft in drafts.values()],
-    )
+    versions = [_version_row(draft, commit) for draft in drafts.touched()]
+    if versions:
+        connection.execute(_INSERT_VERSIONS, versions)
     return made
 
 
-def _committed(draft: _Draft, change: DatasetChange, commit: int) -> CommittedChange:
+def _committed(draft: Draft, change: DatasetChange, commit: int) -> CommittedChange:
     return CommittedChange(
         namespace=draft.namespace,
         name=draft.name,
@@ -126,113 +106,177 @@ def _check_unswept(connection: Connection, keys: Sequence[str]) -> None:
             )
 
 
-def _draft(connection: Connection, change: DatasetChange, name: tuple[str, str]) -> _Draft:
-    row = connection.execute(_CURRENT, {"namespace": name[0], "lower_name": name[1]}).first()
-    if row is None:
-        return _Draft(change.dataset_id, name[0], change.name, None, None, exists=False)
-    return _Draft(row.id, name[0], row.name, row.version, row.schema_id, exists=True)
+class _Step:
+    """One change on its way into the tables; its draft has been checked."""
 
+    def __init__(self, connection: Connection, drafts: Drafts, draft: Draft, commit: int) -> None:
+        self._connection = connection
+        self._drafts = drafts
+        self._draft = draft
+        self._commit = commit
 
-def _apply_change(connection: Connection, draft: _Draft, change: DatasetChange) -> None:
-    schema_id = schema_number(connection, change.schema)
-    _RULES[change.mode](draft, change)
-    version_schema_id = _version_schema(connection, draft, change, schema_id)
-    if not draft.exists:
-        ensure_namespaces(connection, {draft.namespace: change.bucket})
+    def write(self, change: DatasetChange) -> None:
+        """Create the dataset or the view, or add what the change brings to what is there."""
+        draft = self._draft
+        if change.kind is Kind.VIEW:
+            schema_id = schema_number(self._connection, change.schema) if change.schema else None
+            draft.definition = change.definition
+        else:
+            schema_id = self._version_schema(change, schema_number(self._connection, change.schema))
+        if not draft.exists:
+            self._create(change)
+        elif change.mode is ChangeMode.REPLACE:
+            self._remove_all()
+        draft.schema_id = schema_id
+        self._add(change)
+
+    def rewrite(self, change: DatasetChange) -> None:
+        """Put objects in the place of others. Raises ConflictError when one of these is gone."""
+        for start in range(0, len(change.removed), _KEYS_AT_ONCE):
+            self._remove(sorted(change.removed[start : start + _KEYS_AT_ONCE]))
+        self._add(change)
+
+    def alter(self, change: DatasetChange) -> None:
+        """Give the dataset another schema."""
+        self._draft.schema_id = schema_number(self._connection, change.schema)
+        self._drafts.keep(self._draft)
+
+    def rename(self, change: DatasetChange) -> None:
+        """Give it another name in its schema. Raises AlreadyExistsError."""
+        draft, new_name = self._draft, change.new_name or ""
+        holder = self._drafts.named(draft.namespace, new_name)
+        if holder is not None and holder.id != draft.id:
+            raise AlreadyExistsError(f"{holder} already exists: choose another name")
+        if draft.since < self._commit:
+            former = {
+                "dataset": draft.id,
+                "kind": draft.kind,
+                "namespace": draft.namespace,
+                "name": draft.name,
+                "lower_name": fold_name(draft.name),
+                "since": draft.since,
+                "until": self._commit,
+            }
+            self._connection.execute(insert(former_names), former)
+        self._drafts.free(draft)
+        draft.name, draft.since = new_name, self._commit
+        self._update(name=new_name, lower_name=fold_name(new_name), since=self._commit)
+        self._drafts.keep(draft)
+
+    def drop(self, _change: DatasetChange) -> None:
+        """End it: its last version has no objects, and the name is free."""
+        self._remove_all()
+        self._update(dropped=self._commit)
+        self._draft.exists = False
+        self._drafts.keep(self._draft)
+
+    def _create(self, change: DatasetChange) -> None:
+        draft = self._draft
+        ensure_namespaces(self._connection, {draft.namespace: change.bucket})
         row = {"id": draft.id, "namespace": draft.namespace, "name": draft.name, "created_at": _now()}
-        connection.execute(insert(datasets), dataset_row(row, next_arrival(connection)))
-        draft.exists = True
-    elif change.mode is IngestMode.REPLACE:
-        connection.execute(
+        row |= {"kind": change.kind.value, "since": self._commit}
+        self._connection.execute(insert(datasets), dataset_row(row, next_arrival(self._connection)))
+        draft.exists, draft.since = True, self._commit
+
+    def _update(self, **values: object) -> None:
+        self._connection.execute(update(datasets).where(datasets.c.id == self._draft.id).values(**values))
+
+    def _remove_all(self) -> None:
+        refs = object_refs.c
+        self._connection.execute(
             update(object_refs)
-            .where(object_refs.c.dataset == draft.id, object_refs.c.removed_version.is_(None))
-            .values(removed_version=draft.version)
+            .where(refs.dataset == self._draft.id, refs.removed_version.is_(None))
+            .values(removed_version=self._draft.version)
         )
-    draft.schema_id = version_schema_id
-    for start in range(0, len(change.objects), _REFS_AT_ONCE):
-        rows = _ref_rows(connection, draft, change, start)
-        connection.execute(_INSERT_REFS, rows)
 
+    def _remove(self, removed: Sequence[tuple[str, str]]) -> None:
+        refs = object_refs.c
+        for bucket, pairs in groupby(removed, key=itemgetter(0)):
+            keys = [key for _, key in pairs]
+            gone = self._connection.execute(
+                update(object_refs)
+                .where(
+                    refs.dataset == self._draft.id,
+                    refs.bucket == bucket,
+                    refs.key.in_(keys),
+                    refs.removed_version.is_(None),
+                )
+                .values(removed_version=self._draft.version)
+            )
+            if gone.rowcount != len(keys):
+                raise ConflictError(
+                    f"{self._draft} moved: rows that this change started from were changed by another commit "
+                    f"(it is at version {self._draft.base}); look at it again and repeat"
+                )
 
-def _version_schema(connection: Connection, draft: _Draft, change: DatasetChange, schema_id: int) -> int:
-    """Return the schema of the version that a change makes.
+    def _add(self, change: DatasetChange) -> None:
+        self._drafts.keep(self._draft)
+        for start in range(0, len(change.objects), _REFS_AT_ONCE):
+            self._connection.execute(_INSERT_REFS, [*self._ref_rows(change, start)])
 
-    An append keeps the dataset's columns, which may have become more since its objects were
-    written; one that evolves adds its own. Raises ConflictError when neither is possible.
-    """
-    if not draft.exists or change.mode is IngestMode.REPLACE or draft.schema_id in (None, schema_id):
-        return schema_id
-    stored = select(schemas.c.arrow_schema).where(schemas.c.id == draft.schema_id)
-    written: bytes = connection.execute(stored).scalar_one()
-    current = pa.ipc.read_schema(pa.py_buffer(written))
-    offered = pa.ipc.read_schema(pa.py_buffer(change.schema))
-    known = columns.by_name(current)
-    has_own = any(name not in known for name in columns.by_name(offered))
-    if columns.conflicts(offered, current, "the append") or (has_own and not change.evolves):
-        raise ConflictError(
-            f"{draft} has another schema than the rows were written for (it is at version "
-            f"{draft.base or draft.version}); read its schema again and repeat the append"
-        )
-    return schema_number(connection, columns.merged(written, change.schema))
-
-
-def _ref_rows(
-    connection: Connection, draft: _Draft, change: DatasetChange, start: int
-) -> list[dict[str, Any]]:
-    chunk = change.objects[start : start + _REFS_AT_ONCE]
-    numbers = {
-        schema: schema_number(connection, schema)
-        for schema in {stored.schema or change.schema for stored in chunk}
-    }
-    return [
-        {
-            "dataset": draft.id,
-            "bucket": change.bucket,
-            "key": stored.key,
-            "schema_id": numbers[stored.schema or change.schema],
-            "rows": stored.rows,
-            "bytes": stored.bytes,
-            "checksum": stored.checksum,
-            "added_version": draft.version,
-            "removed_version": None,
-            "managed": change.managed,
+    def _ref_rows(self, change: DatasetChange, start: int) -> Iterator[dict[str, Any]]:
+        chunk = change.objects[start : start + _REFS_AT_ONCE]
+        numbers = {
+            schema: schema_number(self._connection, schema)
+            for schema in {stored.schema or change.schema for stored in chunk}
         }
-        for stored in chunk
-    ]
+        for stored in chunk:
+            yield {
+                "dataset": self._draft.id,
+                "bucket": change.bucket,
+                "key": stored.key,
+                "schema_id": numbers[stored.schema or change.schema],
+                "rows": stored.rows,
+                "bytes": stored.bytes,
+                "checksum": stored.checksum,
+                "added_version": self._draft.version,
+                "removed_version": None,
+                "managed": change.managed,
+            }
+
+    def _version_schema(self, change: DatasetChange, schema_id: int) -> int:
+        """Return the schema of the version that a change makes.
+
+        An append keeps the dataset's columns, which may have become more since its objects were
+        written; one that evolves adds its own. Raises ConflictError when neither is possible.
+        """
+        draft = self._draft
+        if not draft.exists or change.mode is ChangeMode.REPLACE or draft.schema_id in (None, schema_id):
+            return schema_id
+        written = self._drafts.schema(draft.schema_id)
+        if not _fits(declarations.read(change.schema), declarations.read(written), change.evolves):
+            raise ConflictError(
+                f"{draft} has another schema than the rows were written for (it is at version "
+                f"{draft.base or draft.version}); read its schema again and repeat the append"
+            )
+        return schema_number(self._connection, columns.merged(written, change.schema))
 
 
-def _must_be_new(draft: _Draft, _change: DatasetChange) -> None:
-    if draft.exists:
-        raise AlreadyExistsError(f"{draft} already exists; append to it, replace it, or choose another name")
+def _fits(offered: Any, current: Any, evolves: bool) -> bool:
+    """Tell whether rows of one schema can be appended to another: no column is lost or mistaken."""
+    known, own = columns.by_name(current), columns.by_name(offered)
+    if any(name not in known for name in own) and not evolves:
+        return False
+    is_same = all(
+        declarations.column_id(known[name]) == declarations.column_id(field)
+        for name, field in own.items()
+        if name in known
+    )
+    return is_same and not columns.conflicts(offered, current, "the append")
 
 
-def _must_exist(draft: _Draft, _change: DatasetChange) -> None:
-    if not draft.exists:
-        raise NotFoundError(f"{draft} does not exist; create it first, or use the mode create_append")
+_Apply: TypeAlias = Callable[[_Step, DatasetChange], None]
 
-
-def _may_exist(_draft: _Draft, _change: DatasetChange) -> None:
-    """Ask nothing."""
-
-
-def _must_not_have_moved(draft: _Draft, change: DatasetChange) -> None:
-    if draft.base is not None and draft.base != change.base_version:
-        started = "no dataset" if change.base_version is None else f"version {change.base_version}"
-        raise ConflictError(
-            f"{draft} moved: it is at version {draft.base}, and the replacement started from {started}; "
-            "look at it again and repeat"
-        )
-
-
-_Rule: TypeAlias = Callable[[_Draft, DatasetChange], None]
-
-_RULES: dict[IngestMode, _Rule] = {
-    IngestMode.CREATE: _must_be_new,
-    IngestMode.APPEND: _must_exist,
-    IngestMode.CREATE_APPEND: _may_exist,
-    IngestMode.REPLACE: _must_not_have_moved,
+_STEPS: Mapping[ChangeMode, _Apply] = {
+    ChangeMode.CREATE: _Step.write,
+    ChangeMode.APPEND: _Step.write,
+    ChangeMode.CREATE_APPEND: _Step.write,
+    ChangeMode.REPLACE: _Step.write,
+    ChangeMode.REWRITE: _Step.rewrite,
+    ChangeMode.ALTER: _Step.alter,
+    ChangeMode.RENAME: _Step.rename,
+    ChangeMode.DROP: _Step.drop,
 }
-"""What each mode asks of the dataset before it is changed."""
 
 
 def _now() -> datetime:
@@ -257,14 +301,6 @@ def schema_number(connection: Connection, schema: bytes) -> int:
     return made
 
 
-def ensure_namespaces(connection: Connection, buckets: Mapping[str, str]) -> None:
-    """Insert the namespaces that are missing, each bound to the bucket given for it."""
-    known = set(connection.execute(select(namespaces.c.name).where(namespaces.c.name.in_(buckets))).scalars())
-    missing = [{"name": name, "bucket": bucket} for name, bucket in buckets.items() if name not in known]
-    if missing:
-        connection.execute(insert(namespaces), missing)
-
-
 def next_arrival(connection: Connection) -> int:
     """Return the next number in the order in which datasets arrive."""
     arrival: int = connection.execute(select(func.coalesce(func.max(datasets.c.arrival), 0) + 1)).scalar_one()
@@ -274,13 +310,20 @@ def next_arrival(connection: Connection) -> int:
 def dataset_row(values: Mapping[str, Any], arrival: int, shadowed_by: str | None = None) -> dict[str, Any]:
     """Complete the row of a dataset whose id, namespace, name and `created_at` are given."""
     return {
+        "kind": Kind.TABLE.value,
+        "since": 0,
         **values,
         "lower_name": fold_name(values["name"]),
-        "kind": "table",
         "arrival": arrival,
         "shadowed_by": shadowed_by,
     }
 
 
-def _version_row(dataset: str, version: int, commit: int, schema_id: int | None) -> dict[str, Any]:
-    return {"dataset": dataset, "version": version, "commit": commit, "schema_id": schema_id}
+def _version_row(draft: Draft, commit: int) -> dict[str, Any]:
+    return {
+        "dataset": draft.id,
+        "version": draft.version,
+        "commit": commit,
+        "schema_id": draft.schema_id,
+        "definition": draft.definition,
+    }

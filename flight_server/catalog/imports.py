@@ -7,7 +7,6 @@ from sqlalchemy import Connection, func, insert, literal, select, update
 
 from flight_server.catalog.commits import (
     dataset_row,
-    ensure_namespaces,
     insert_commit,
     next_arrival,
     schema_number,
@@ -19,6 +18,7 @@ from flight_server.catalog.import_stage import (
     staged_schemas,
 )
 from flight_server.catalog.shadowing import find_groups, shadow
+from flight_server.catalog.spaces import ensure_namespaces
 from flight_server.catalog.tables import dataset_versions, datasets, object_refs
 from flight_server.domain import columns
 
@@ -91,7 +91,7 @@ def _insert_refs(connection: Connection) -> None:
 def _settle_names(connection: Connection) -> list[object]:
     """Give each name to the newest dataset; report the names for which a new one had a rival."""
     size = func.count().over(partition_by=(datasets.c.namespace, datasets.c.lower_name))
-    named = select(datasets.c.id, size.label("size")).subquery()
+    named = select(datasets.c.id, size.label("size")).where(datasets.c.dropped.is_(None)).subquery()
     alone = select(named.c.id).where(named.c.size == 1)
     connection.execute(
         update(datasets)

@@ -5,7 +5,8 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Select, and_, func, or_, select, tuple_, type_coerce
 
-from flight_server.catalog.tables import commits, dataset_versions, datasets, object_refs, schemas
+from flight_server.catalog.lookup import NAMES
+from flight_server.catalog.tables import IS_LIVE, commits, dataset_versions, datasets, object_refs, schemas
 from flight_server.domain.dataset import Dataset, DatasetFilter, DatasetTotals, VersionRange
 from flight_server.domain.pattern import ESCAPE
 
@@ -20,14 +21,14 @@ def page_datasets(
     limit: int | None,
 ) -> Select[Any]:
     """Narrow a statement that lists datasets to those wanted, and to those behind (namespace, name)."""
-    place = tuple_(datasets.c.namespace, datasets.c.name)
+    place = tuple_(NAMES.c.namespace, NAMES.c.name)
     if wanted is not None:
-        statement = statement.where(datasets.c.namespace.in_(wanted.namespaces))
+        statement = statement.where(NAMES.c.namespace.in_(wanted.namespaces))
         if wanted.name_pattern is not None:
-            statement = statement.where(datasets.c.name.like(wanted.name_pattern, escape=ESCAPE))
+            statement = statement.where(NAMES.c.name.like(wanted.name_pattern, escape=ESCAPE))
     if after is not None:
         statement = statement.where(place > after)
-    return statement.order_by(datasets.c.namespace, datasets.c.name).limit(limit)
+    return statement.order_by(NAMES.c.namespace, NAMES.c.name).limit(limit)
 
 
 def totals(connection: Connection, commit: int, ids: Sequence[str]) -> dict[str, DatasetTotals]:
@@ -68,7 +69,11 @@ def find_version(
     versions = dataset_versions
     statement: Select[Any] = (
         select(
-            *datasets.c["id", "namespace", "name"], *versions.c["version", "commit"], schemas.c.arrow_schema
+            *datasets.c["id", "namespace", "name"],
+            *versions.c["version", "commit"],
+            schemas.c.arrow_schema,
+            datasets.c.kind,
+            versions.c.definition,
         )
         .join(versions, versions.c.dataset == datasets.c.id)
         .join(commits, commits.c.id == versions.c.commit)
@@ -94,3 +99,16 @@ def version_range(connection: Connection, dataset_id: str, commit: int) -> Versi
     oldest = connection.execute(statement.order_by(versions.c.version)).first()
     newest = connection.execute(statement.order_by(versions.c.version.desc())).first()
     return None if oldest is None or newest is None else VersionRange(*oldest, *newest)
+
+
+def crowded(connection: Connection, small_bytes: int, objects: int) -> list[tuple[str, str]]:
+    """List (namespace, name) of the tables with more than so many objects of ours below a size."""
+    refs = object_refs.c
+    statement = (
+        select(*datasets.c["namespace", "name"])
+        .join(object_refs, refs.dataset == datasets.c.id)
+        .where(IS_LIVE, refs.removed_version.is_(None), refs.managed, refs.bytes < small_bytes)
+        .group_by(*datasets.c["id", "namespace", "name"])
+        .having(func.count() > objects)
+    )
+    return [(namespace, name) for namespace, name in connection.execute(statement)]

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, literal, select, update
 
-from flight_server.catalog.commits import ensure_namespaces, insert_commit
+from flight_server.catalog.commits import insert_commit
 from flight_server.catalog.shadowing import find_groups, shadow
+from flight_server.catalog.spaces import ensure_namespaces
 from flight_server.catalog.sqlite import position
-from flight_server.catalog.tables import datasets, migrations, namespaces, object_refs
+from flight_server.catalog.tables import datasets, former_names, migrations, namespaces, object_refs
 from flight_server.domain.bucket import BucketRegistry
 
 _PRINCIPAL = "migrate"
@@ -153,9 +154,10 @@ def _merge_namespaces(connection: Connection, spaces: Mapping[str, str]) -> None
     if not spaces:
         return
     ensure_namespaces(connection, {canonical: canonical for canonical in spaces.values()})
-    connection.execute(
-        update(datasets)
-        .where(datasets.c.namespace.in_(spaces))
-        .values(namespace=case(dict(spaces), value=datasets.c.namespace))
-    )
+    for table in (datasets, former_names):
+        connection.execute(
+            update(table)
+            .where(table.c.namespace.in_(spaces))
+            .values(namespace=case(dict(spaces), value=table.c.namespace))
+        )
     connection.execute(delete(namespaces).where(namespaces.c.name.in_(spaces)))

@@ -48,11 +48,12 @@ def find_groups(connection: Connection, renamed: Mapping[str, str] | None = None
     if renamed:
         namespace = case(dict(renamed), value=namespace, else_=namespace)
     size = func.count().over(partition_by=(namespace, datasets.c.lower_name))
-    named = select(
+    living = select(
         namespace.label("namespace"),
         *datasets.c["id", "name", "lower_name", "created_at", "arrival", "shadowed_by"],
         size.label("size"),
-    ).subquery()
+    ).where(datasets.c.dropped.is_(None))
+    named = living.subquery()
     rows = connection.execute(
         select(named)
         .where(or_(named.c.size > 1, named.c.shadowed_by.is_not(None)))

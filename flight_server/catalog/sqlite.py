@@ -7,13 +7,13 @@ when it begins, so that what it read cannot move before it commits.
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
-from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event, func
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event, func, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from flight_server.errors import (
     FailedPreconditionError,
@@ -54,6 +54,19 @@ _FAILURES: dict[int, tuple[type[LakehouseError], str]] = {
 """SQLite's primary result code → the error that says so; every other code is a bug of ours."""
 
 
+def parse_url(url: str) -> URL:
+    """Return a database URL as its parts. Raises InvalidArgumentError when it names none that is served."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InvalidArgumentError("the catalog's URL is not a database URL such as sqlite:///…") from error
+    if parsed.drivername != "sqlite":
+        raise InvalidArgumentError(
+            f"no catalog is served from {parsed.drivername!r}; use sqlite:///<path of the file>"
+        )
+    return parsed
+
+
 def database_exists(url: URL) -> bool:
     """Tell whether the file that `url` names is there."""
     return bool(url.database) and Path(str(url.database)).is_file()
@@ -77,6 +90,80 @@ def open_engine(url: URL) -> Engine:
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Write a database as it is at one moment to a new file, whole or not at all, beside its writers too.
+
+    The copy is one file, readable by its owner only, without the keys that sign tickets.
+    """
+    partial = target.with_name(f"{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    os.close(os.open(partial, os.O_CREAT | os.O_RDWR, 0o600))
+    with closing(_connect(source)) as reader, closing(_connect(partial)) as copy:
+        reader.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE").close()
+        copy.execute("PRAGMA secure_delete = ON").close()
+        with suppress(sqlite3.OperationalError):  # what is no catalog is found out by who opens the copy
+            copy.execute("DELETE FROM secret_keys").close()
+    os.rename(partial, target)
+    _force(target.parent)
+
+
+@contextmanager
+def read_copy(file: Path) -> Iterator[Connection]:
+    """Open a copy for reading, and leave it as it is."""
+    uri = f"{file.absolute().as_uri()}?mode=ro"
+    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True), poolclass=NullPool)
+    with engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def copy_beside(url: URL, source: Path) -> Iterator[Path]:
+    """Copy a database to the folder of another one; the copy is removed at the end of the block."""
+    target = Path(str(url.database))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    copy = target.with_name(f"{target.name}.restoring")
+    try:
+        copy_database(source, copy)
+        yield copy
+    finally:
+        for suffix in ("", "-wal", "-shm", ".partial"):
+            copy.with_name(copy.name + suffix).unlink(missing_ok=True)
+
+
+def replace_database(source: URL, target: URL) -> None:
+    """Make a database hold what another one does, in one transaction.
+
+    Raises FailedPreconditionError when any process has the database open.
+    """
+    file = str(target.database)
+    os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+    with closing(_connect(str(source.database))) as copy, closing(_connect(file, seconds=0)) as replaced:
+        try:
+            # Only who has a database for himself can leave the write-ahead log.
+            replaced.execute("PRAGMA locking_mode = EXCLUSIVE").close()
+            replaced.execute("PRAGMA journal_mode = DELETE").close()
+            replaced.execute("BEGIN EXCLUSIVE").close()
+            replaced.execute("COMMIT").close()
+        except sqlite3.OperationalError as error:
+            raise FailedPreconditionError(
+                "a server or a command uses the catalog: stop it, then restore again"
+            ) from error
+        copy.backup(replaced)
+
+
+def _connect(file: Path | str, seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    return sqlite3.connect(file, timeout=seconds, isolation_level=None)
+
+
+def _force(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _prepare(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:

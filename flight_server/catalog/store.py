@@ -4,41 +4,55 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
-    URL,
     Connection,
     Engine,
     Row,
-    Select,
     bindparam,
-    func,
     insert,
     inspect,
-    make_url,
     or_,
     select,
+    update,
 )
-from sqlalchemy.exc import ArgumentError
 
-from flight_server.catalog import commits, idempotency, imports, listing, migration, system_tables
+from flight_server.catalog import (
+    backup,
+    commits,
+    idempotency,
+    imports,
+    listing,
+    lookup,
+    migration,
+    system_tables,
+)
 from flight_server.catalog import sweep as sweeping
 from flight_server.catalog.import_stage import staged
-from flight_server.catalog.sqlite import WRITES, CommitWatch, database_exists, open_engine, translated
+from flight_server.catalog.sqlite import (
+    WRITES,
+    CommitWatch,
+    database_exists,
+    open_engine,
+    parse_url,
+    translated,
+)
 from flight_server.catalog.tables import (
     SCHEMA_VERSION,
-    dataset_versions,
-    datasets,
     meta,
     metadata,
     object_refs,
     schemas,
     secret_keys,
 )
+from flight_server.catalog.upgrade import UPGRADES
 from flight_server.domain import faults
 from flight_server.domain.bucket import BucketRegistry
 from flight_server.domain.dataset import (
+    CatalogTotals,
+    CommitRequest,
     CommittedChange,
     Dataset,
     DatasetChange,
@@ -47,48 +61,16 @@ from flight_server.domain.dataset import (
     ExpiredVersions,
     ExpiryRule,
     ImportedDataset,
+    Namespace,
     ObjectRef,
     VersionRange,
     fold_name,
 )
-from flight_server.errors import FailedPreconditionError, InvalidArgumentError
+from flight_server.errors import FailedPreconditionError, LakehouseError
 
 _KEY_BYTES = 32
 _VERSION_NAME = "schema_version"
 
-
-def _datasets_at_commit() -> Select[Any]:
-    versions, earlier = dataset_versions, dataset_versions.alias()
-    newest = (
-        select(func.max(earlier.c.commit))
-        .where(earlier.c.dataset == datasets.c.id, earlier.c.commit <= bindparam("commit"))
-        .scalar_subquery()
-    )
-    return (
-        select(
-            *datasets.c["id", "namespace", "name"], *versions.c["version", "commit"], schemas.c.arrow_schema
-        )
-        .join(versions, versions.c.dataset == datasets.c.id)
-        .join(schemas, schemas.c.id == versions.c.schema_id, isouter=True)
-        .where(datasets.c.shadowed_by.is_(None), versions.c.commit == newest)
-    )
-
-
-_LIST_DATASETS = _datasets_at_commit()
-_FIND_DATASET = _datasets_at_commit().where(
-    datasets.c.lower_name == bindparam("name"),
-    datasets.c.namespace.in_(bindparam("namespaces", expanding=True)),
-)
-_LIST_NAMES = (
-    select(*datasets.c["namespace", "name"])
-    .join(dataset_versions, dataset_versions.c.dataset == datasets.c.id)
-    .where(
-        datasets.c.shadowed_by.is_(None),
-        dataset_versions.c.commit <= bindparam("commit"),
-    )
-    .group_by(*datasets.c["namespace", "name", "lower_name"])
-    .order_by(datasets.c.namespace, datasets.c.lower_name)
-)
 _LIST_OBJECTS = (
     select(*object_refs.c["bucket", "key", "rows", "bytes", "schema_id", "managed"])
     .where(
@@ -101,6 +83,8 @@ _LIST_OBJECTS = (
     )
     .order_by(object_refs.c.id)
 )
+
+_SECRET_KEYS = select(secret_keys.c.key).order_by(secret_keys.c.id)
 
 _SYSTEM_ROWS: Mapping[str, Callable[[Connection, int | None, int], Sequence[Row[Any]]]] = {
     "datasets": system_tables.dataset_rows,
@@ -125,10 +109,10 @@ class Catalog:
     def open(cls, url: str) -> "Catalog":
         """Open the catalog at a database URL (`sqlite:///…`), making it when it is new; the caller closes it.
 
-        Raises FailedPreconditionError when the database is not a catalog of this version,
+        One of an older version is brought to this one. Raises FailedPreconditionError when it is no catalog,
         InvalidArgumentError when the URL names no database that is served.
         """
-        parsed = _parse(url)
+        parsed = parse_url(url)
         with translated():
             engine = open_engine(parsed)
             try:
@@ -141,7 +125,7 @@ class Catalog:
     @staticmethod
     def exists(url: str) -> bool:
         """Tell whether a database URL names a catalog that is there. Raises InvalidArgumentError."""
-        return database_exists(_parse(url))
+        return database_exists(parse_url(url))
 
     def close(self) -> None:
         """Close all connections."""
@@ -156,7 +140,13 @@ class Catalog:
     def secret_keys(self) -> tuple[bytes, ...]:
         """Return the keys that sign tickets and handles, the newest last."""
         with self._read() as connection:
-            return tuple(connection.execute(select(secret_keys.c.key).order_by(secret_keys.c.id)).scalars())
+            found = tuple(connection.execute(_SECRET_KEYS).scalars())
+        if found:
+            return found
+        with self._write() as connection:  # a backup has none
+            if not connection.execute(_SECRET_KEYS).first():
+                _create_key(connection)
+            return tuple(connection.execute(_SECRET_KEYS).scalars())
 
     def find_dataset(self, namespaces: Sequence[str], name: str, commit: int) -> Dataset | None:
         """Find the dataset of a name as it was at a commit; the first namespace that has it wins.
@@ -166,7 +156,7 @@ class Catalog:
         order = [fold_name(namespace) for namespace in namespaces]
         values = {"namespaces": order, "name": fold_name(name), "commit": commit}
         with self._read() as connection:
-            found = [Dataset(*row) for row in connection.execute(_FIND_DATASET, values)]
+            found = [Dataset(*row) for row in connection.execute(lookup.FIND_DATASET, values)]
         return min(found, key=lambda dataset: order.index(dataset.namespace), default=None)
 
     def list_datasets(
@@ -180,7 +170,7 @@ class Catalog:
 
         `after` (namespace, name) and `limit` make pages of the list.
         """
-        statement = listing.page_datasets(_LIST_DATASETS, wanted, after, limit)
+        statement = listing.page_datasets(lookup.LIST_DATASETS, wanted, after, limit)
         with self._read() as connection:
             return [Dataset(*row) for row in connection.execute(statement, {"commit": commit})]
 
@@ -212,16 +202,27 @@ class Catalog:
         with self._read() as connection:
             return _SYSTEM_ROWS[table](connection, after, limit)
 
-    def commit_namespaces(self, first: int, last: int) -> dict[int, set[str]]:
-        """Return the namespaces of the datasets that the commits of a range changed."""
+    def commit_buckets(self, first: int, last: int) -> dict[int, set[str]]:
+        """Return the buckets in which the datasets lie that the commits of a range changed."""
         with self._read() as connection:
-            return system_tables.commit_namespaces(connection, first, last)
+            return system_tables.commit_buckets(connection, first, last)
 
     def list_names(self, commit: int) -> list[tuple[str, str]]:
         """List (namespace, name) of all datasets that existed at a commit, in order."""
         with self._read() as connection:
-            rows = connection.execute(_LIST_NAMES, {"commit": commit})
+            rows = connection.execute(lookup.LIST_NAMES, {"commit": commit})
             return [(namespace, name) for namespace, name in rows]
+
+    def crowded(self, small_bytes: int, objects: int) -> list[tuple[str, str]]:
+        """List (namespace, name) of the tables with more than so many objects of ours below a size."""
+        with self._read() as connection:
+            return listing.crowded(connection, small_bytes, objects)
+
+    def list_namespaces(self, commit: int) -> list[Namespace]:
+        """List the schemas that were stored at a commit; one may have the name of a bucket."""
+        with self._read() as connection:
+            rows = connection.execute(lookup.LIST_NAMESPACES, {"commit": commit})
+            return [Namespace(name, bucket) for name, bucket in rows]
 
     def list_objects(self, dataset_id: str, version: int) -> list[ObjectRef]:
         """List the objects of a dataset's version in the order in which they were added."""
@@ -246,6 +247,17 @@ class Catalog:
             faults.reach("commit-ready")
             return made
 
+    def commit_all(self, requests: Sequence[CommitRequest]) -> list[list[CommittedChange] | LakehouseError]:
+        """Make several commits in one transaction, which costs one wait for the disk; return their outcomes.
+
+        Each is all or none by itself and sees those before it: an outcome is what `commit` returns or
+        raises. What the database itself raises ends all of them.
+        """
+        with self._write() as connection:
+            outcomes = [_outcome(connection, request) for request in requests]
+            faults.reach("commit-ready")
+            return outcomes
+
     def find_upload(self, principal: str, key: str) -> tuple[str, CommittedChange] | None:
         """Return digest and result of the upload that a principal has committed under a key."""
         with self._read() as connection:
@@ -260,6 +272,24 @@ class Catalog:
         """Forget versions that a rule lets go, with what only they use; the caller removes the objects."""
         with self._read() if dry_run else self._write() as connection:
             return sweeping.expire(connection, rule, dry_run=dry_run)
+
+    def backup(self, file: Path, until: datetime) -> CatalogTotals:
+        """Write a copy of the catalog to a new file; sweep keeps all that it names until a moment.
+
+        Raises AlreadyExistsError when there is such a file.
+        """
+        with translated():
+            return backup.write(self._writer, file, until)
+
+    def content(self) -> CatalogTotals:
+        """Return what the catalog holds, older versions included."""
+        with self._read() as connection:
+            return backup.totals(connection)
+
+    def refs_after(self, after: int, limit: int) -> Sequence[Row[Any]]:
+        """Return the next refs, of all versions: id, bucket and key as they were written."""
+        with self._read() as connection:
+            return backup.refs_after(connection, after, limit)
 
     def import_datasets(self, pieces: Iterable[ImportedDataset], principal: str) -> dict[str, object]:
         """Take over datasets that exist elsewhere, in one commit; report counts and shadowed names.
@@ -298,27 +328,22 @@ class Catalog:
             yield connection
 
 
-def _parse(url: str) -> URL:
+def _outcome(connection: Connection, request: CommitRequest) -> list[CommittedChange] | LakehouseError:
     try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise InvalidArgumentError("the catalog's URL is not a database URL such as sqlite:///…") from error
-    if parsed.drivername != "sqlite":
-        raise InvalidArgumentError(
-            f"no catalog is served from {parsed.drivername!r}; use sqlite:///<path of the file>"
-        )
-    return parsed
+        with connection.begin_nested():
+            return commits.apply(connection, request.changes, request.principal, request.summary)
+    except LakehouseError as error:
+        return error
 
 
 def _ensure_schema(engine: Engine) -> None:
     # Looking first keeps an open from waiting for somebody else's long transaction.
     with engine.connect() as connection:
-        if inspect(connection).get_table_names():
-            _check_version(connection)
+        if inspect(connection).get_table_names() and _found_version(connection) == SCHEMA_VERSION:
             return
     with engine.execution_options(**{WRITES: True}).begin() as connection:
         if inspect(connection).get_table_names():
-            _check_version(connection)
+            _upgrade(connection)
         else:
             _create_schema(connection)
 
@@ -326,6 +351,10 @@ def _ensure_schema(engine: Engine) -> None:
 def _create_schema(connection: Connection) -> None:
     metadata.create_all(connection)
     connection.execute(insert(meta), {"name": _VERSION_NAME, "value": str(SCHEMA_VERSION)})
+    _create_key(connection)
+
+
+def _create_key(connection: Connection) -> None:
     key = {"created_at": datetime.now(UTC), "key": secrets.token_bytes(_KEY_BYTES)}
     connection.execute(insert(secret_keys), key)
 
@@ -333,15 +362,25 @@ def _create_schema(connection: Connection) -> None:
 _NOT_A_CATALOG = "the database holds other tables and is not a catalog of this server; name another one"
 
 
-def _check_version(connection: Connection) -> None:
+def _upgrade(connection: Connection) -> None:
+    version = _found_version(connection)
+    for known in range(version, SCHEMA_VERSION):
+        UPGRADES[known](connection)
+    connection.execute(update(meta).where(meta.c.name == _VERSION_NAME).values(value=str(SCHEMA_VERSION)))
+
+
+def _found_version(connection: Connection) -> int:
+    """Return the version of the tables that are there. Raises FailedPreconditionError for unknown ones."""
     if not inspect(connection).has_table(meta.name):
         raise FailedPreconditionError(_NOT_A_CATALOG)
     version = connection.execute(select(meta.c.value).where(meta.c.name == _VERSION_NAME)).scalar()
-    if version != str(SCHEMA_VERSION):
+    readable = {str(known): known for known in (*UPGRADES, SCHEMA_VERSION)}
+    if version not in readable:
         raise FailedPreconditionError(
             f"the catalog has schema version {version or 'unknown'}, "
             f"this server reads version {SCHEMA_VERSION}; run the release that wrote it"
         )
+    return readable[version]
 
 
 def _schemas(connection: Connection, ids: set[int | None]) -> dict[int | None, bytes]:

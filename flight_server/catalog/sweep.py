@@ -7,13 +7,16 @@ is refused, so an upload that is slower than a sweep fails, and its commit never
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Subquery, and_, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Subquery, and_, delete, func, insert, select
 
+from flight_server.catalog import backup
 from flight_server.catalog.tables import (
     commits,
     dataset_versions,
     datasets,
+    former_names,
     idempotency,
+    namespaces,
     object_refs,
     swept_objects,
 )
@@ -51,12 +54,18 @@ def expire(connection: Connection, rule: ExpiryRule, *, dry_run: bool) -> Expire
     """Forget the versions that a rule lets go, and the objects that only they use.
 
     A version goes when the one after it is older than the rule's moment: until then it may be read.
+    A dropped dataset has a last version without objects, which goes with the others.
     """
-    floors = _floors(connection, rule)
-    if floors is None:
+    newest = _newest(connection, rule)
+    if newest is None:
         return ExpiredVersions(0, (), 0, _forget_uploads(connection, rule, dry_run=dry_run))
+    floors = _floors(rule, newest)
     refs, versions = object_refs.c, dataset_versions.c
-    is_unused = and_(refs.dataset == floors.c.dataset, refs.removed_version <= floors.c.version)
+    is_unused = and_(
+        refs.dataset == floors.c.dataset,
+        refs.removed_version <= floors.c.version,
+        refs.id > backup.last_held(connection),
+    )
     rows = connection.execute(
         select(refs.id, refs.bucket, refs.key, refs.bytes, refs.managed).join(floors, is_unused)
     ).all()
@@ -64,6 +73,7 @@ def expire(connection: Connection, rule: ExpiryRule, *, dry_run: bool) -> Expire
     old = connection.execute(select(versions.dataset, versions.version).join(floors, is_old)).all()
     if not dry_run:
         _delete(connection, [row.id for row in rows], [(row.dataset, row.version) for row in old])
+        _forget_names(connection, rule, newest)
     managed = [ExpiredObject(row.bucket, row.key, row.bytes) for row in rows if row.managed]
     if not dry_run:
         dead = set(bury(connection, [item.key for item in managed], dry_run=False))
@@ -72,23 +82,47 @@ def expire(connection: Connection, rule: ExpiryRule, *, dry_run: bool) -> Expire
     return ExpiredVersions(len(old), tuple(managed), len(rows) - len(managed), uploads)
 
 
-def _floors(connection: Connection, rule: ExpiryRule) -> Subquery | None:
-    """Return the oldest version of each dataset that stays; None when there is no commit that old."""
+def _newest(connection: Connection, rule: ExpiryRule) -> int | None:
+    """Return the commit before which nothing has to be readable; None when there is none that old."""
     found: int | None = connection.execute(
         select(func.max(commits.c.id)).where(commits.c.at <= rule.before)
     ).scalar()
-    if found is None:
-        return None
-    newest = found if rule.pinned_commit is None else min(found, rule.pinned_commit)
+    return found if found is None or rule.pinned_commit is None else min(found, rule.pinned_commit)
+
+
+def _floors(rule: ExpiryRule, newest: int) -> Subquery:
+    """Return the oldest version of each dataset that stays."""
     statement = (
         select(dataset_versions.c.dataset, func.max(dataset_versions.c.version).label("version"))
         .join(datasets, datasets.c.id == dataset_versions.c.dataset)
         .where(dataset_versions.c.commit <= newest)
         .group_by(dataset_versions.c.dataset)
     )
-    if rule.namespace is not None:
-        statement = statement.where(datasets.c.namespace == rule.namespace)
+    if rule.bucket is not None:
+        statement = statement.where(_is_in(rule.bucket))
     return statement.subquery()
+
+
+def _is_in(bucket: str) -> ColumnElement[bool]:
+    return datasets.c.namespace.in_(select(namespaces.c.name).where(namespaces.c.bucket == bucket))
+
+
+def _forget_names(connection: Connection, rule: ExpiryRule, newest: int) -> None:
+    """Forget names that nothing can be read by, and dropped datasets of which nothing is left."""
+    connection.execute(delete(former_names).where(former_names.c.until <= newest))
+    gone = select(datasets.c.id).where(datasets.c.dropped <= newest)
+    if rule.bucket is not None:
+        gone = gone.where(_is_in(rule.bucket))
+    shadowing = select(datasets.c.shadowed_by).where(datasets.c.shadowed_by.is_not(None))
+    held = select(object_refs.c.dataset).where(object_refs.c.id <= backup.last_held(connection))
+    gone = gone.where(datasets.c.id.not_in(shadowing), datasets.c.id.not_in(held))
+    ids = list(connection.execute(gone).scalars())
+    for chunk in _chunks(ids):
+        # Nothing names the objects of a dataset that was made and dropped by one commit.
+        connection.execute(delete(object_refs).where(object_refs.c.dataset.in_(chunk)))
+        connection.execute(delete(dataset_versions).where(dataset_versions.c.dataset.in_(chunk)))
+        connection.execute(delete(former_names).where(former_names.c.dataset.in_(chunk)))
+        connection.execute(delete(datasets).where(datasets.c.id.in_(chunk)))
 
 
 def _delete(connection: Connection, refs: Sequence[int], versions: Sequence[tuple[str, int]]) -> None:
@@ -111,6 +145,7 @@ def _forget_uploads(connection: Connection, rule: ExpiryRule, *, dry_run: bool) 
     is_old = idempotency.c.at <= rule.before
     count: int = connection.execute(select(func.count()).select_from(idempotency).where(is_old)).scalar_one()
     if not dry_run:
+        backup.forget_ended(connection)
         connection.execute(delete(idempotency).where(is_old))
         connection.execute(delete(swept_objects).where(swept_objects.c.at <= rule.before))
     return count

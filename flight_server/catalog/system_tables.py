@@ -5,7 +5,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, func, select
 
-from flight_server.catalog.tables import commits, dataset_versions, datasets, namespaces, object_refs
+from flight_server.catalog.tables import (
+    commits,
+    dataset_versions,
+    datasets,
+    namespaces,
+    object_refs,
+    schemas,
+)
 
 Rows = Sequence[Row[Any]]
 
@@ -17,7 +24,10 @@ def _after(statement: Select[Any], column: Any, after: int | None, limit: int) -
 
 
 def dataset_rows(connection: Connection, after: int | None, limit: int) -> Rows:
-    """Return (arrival, namespace, bucket, name, id, version, commit, created_at, changed_at, shadowed_by)."""
+    """Return arrival, namespace, bucket, name, id, version, commit, created_at, changed_at, kind.
+
+    Then `shadowed_by`, the schema, and the definition of views.
+    """
     newest = (
         select(dataset_versions.c.dataset, func.max(dataset_versions.c.version).label("version"))
         .group_by(dataset_versions.c.dataset)
@@ -32,7 +42,9 @@ def dataset_rows(connection: Connection, after: int | None, limit: int) -> Rows:
             *dataset_versions.c["version", "commit"],
             datasets.c.created_at,
             commits.c.at,
-            datasets.c.shadowed_by,
+            *datasets.c["kind", "shadowed_by"],
+            schemas.c.arrow_schema,
+            dataset_versions.c.definition,
         )
         .join(namespaces, namespaces.c.name == datasets.c.namespace)
         .join(newest, newest.c.dataset == datasets.c.id)
@@ -41,19 +53,26 @@ def dataset_rows(connection: Connection, after: int | None, limit: int) -> Rows:
             and_(dataset_versions.c.dataset == datasets.c.id, dataset_versions.c.version == newest.c.version),
         )
         .join(commits, commits.c.id == dataset_versions.c.commit)
+        .join(schemas, schemas.c.id == dataset_versions.c.schema_id, isouter=True)
+        .where(datasets.c.dropped.is_(None))
     )
     return connection.execute(_after(statement, datasets.c.arrival, after, limit)).all()
 
 
 def object_rows(connection: Connection, after: int | None, limit: int) -> Rows:
-    """Return every ref in the order of its id, which comes first, with its dataset's namespace and name."""
+    """Return every ref in the order of its id, which comes first, with its dataset's namespace and name.
+
+    The bucket of that namespace comes last.
+    """
     refs = object_refs.c
     statement = select(
         refs.id,
         refs.dataset,
         *datasets.c["namespace", "name"],
         *refs["bucket", "key", "rows", "bytes", "checksum", "added_version", "removed_version", "managed"],
+        namespaces.c.bucket.label("home"),
     ).join(datasets, datasets.c.id == refs.dataset)
+    statement = statement.join(namespaces, namespaces.c.name == datasets.c.namespace)
     return connection.execute(_after(statement, refs.id, after, limit)).all()
 
 
@@ -62,14 +81,15 @@ def commit_rows(connection: Connection, after: int | None, limit: int) -> Rows:
     return connection.execute(_after(select(commits), commits.c.id, after, limit)).all()
 
 
-def commit_namespaces(connection: Connection, first: int, last: int) -> dict[int, set[str]]:
-    """Return the namespaces of the datasets that the commits of a range changed."""
+def commit_buckets(connection: Connection, first: int, last: int) -> dict[int, set[str]]:
+    """Return the buckets in which the datasets lie that the commits of a range changed."""
     found: dict[int, set[str]] = {}
     rows = connection.execute(
-        select(dataset_versions.c.commit, datasets.c.namespace)
+        select(dataset_versions.c.commit, namespaces.c.bucket)
         .join(datasets, datasets.c.id == dataset_versions.c.dataset)
+        .join(namespaces, namespaces.c.name == datasets.c.namespace)
         .where(dataset_versions.c.commit.between(first, last))
     )
-    for commit, namespace in rows:
-        found.setdefault(commit, set()).add(namespace)
+    for commit, bucket in rows:
+        found.setdefault(commit, set()).add(bucket)
     return found

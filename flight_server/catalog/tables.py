@@ -16,10 +16,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of these tables; it changes with every change to them."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -63,6 +64,9 @@ namespaces = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("bucket", Text, nullable=False),
+    Column("since", Integer, nullable=False, server_default="0"),
+    # The commit that dropped it; the row stays as long as datasets of it can be read.
+    Column("dropped", Integer),
 )
 
 schemas = Table(
@@ -95,15 +99,38 @@ datasets = Table(
     # The order of arrival decides between datasets of one name that were created at the same time.
     Column("arrival", Integer, nullable=False, unique=True),
     Column("shadowed_by", Text, ForeignKey("datasets.id")),
+    # The commits from which on it has its name, and from which on it is no more.
+    Column("since", Integer, nullable=False, server_default="0"),
+    Column("dropped", Integer),
 )
 
-Index(
+IS_LIVE = and_(datasets.c.shadowed_by.is_(None), datasets.c.dropped.is_(None))
+"""What makes a row of `datasets` the one that has its name now."""
+
+one_live_dataset_per_name = Index(
     "one_live_dataset_per_name",
     datasets.c.namespace,
     datasets.c.lower_name,
     unique=True,
-    sqlite_where=datasets.c.shadowed_by.is_(None),
-    postgresql_where=datasets.c.shadowed_by.is_(None),
+    sqlite_where=IS_LIVE,
+    postgresql_where=IS_LIVE,
+)
+
+# Lookups at older commits find dropped ones too.
+datasets_by_name = Index("datasets_by_name", datasets.c.lower_name, datasets.c.namespace)
+
+former_names = Table(
+    "former_names",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("dataset", Text, ForeignKey("datasets.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("namespace", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("lower_name", Text, nullable=False),
+    Column("since", Integer, nullable=False),
+    Column("until", Integer, nullable=False),
+    Index("former_names_by_name", "lower_name", "namespace"),
 )
 
 dataset_versions = Table(
@@ -113,6 +140,8 @@ dataset_versions = Table(
     Column("version", Integer, primary_key=True),
     Column("commit", Integer, ForeignKey("commits.id"), nullable=False),
     Column("schema_id", Integer, ForeignKey("schemas.id")),
+    # The query of a view.
+    Column("definition", Text),
     # Also the index by which the version at a commit is found.
     UniqueConstraint("dataset", "commit"),
 )
@@ -158,6 +187,16 @@ swept_objects = Table(
     metadata,
     Column("key", Text, primary_key=True),
     Column("at", Instant, nullable=False),
+)
+
+# Backups: what they name stays until they expire, although no version of this catalog may use it any more.
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("last_ref", BigInteger, nullable=False),
 )
 
 migrations = Table(

@@ -13,7 +13,10 @@ _COMMANDS = {
     "check-config": "flight_server.cli.serve:check_config",
     "demo": "flight_server.cli.demo:demo",
     "migrate": "flight_server.cli.catalog:migrate",
+    "compact": "flight_server.cli.catalog:compact",
     "sweep": "flight_server.cli.catalog:sweep",
+    "backup": "flight_server.cli.backup:backup",
+    "restore": "flight_server.cli.backup:restore",
     "catalog": "flight_server.cli.catalog:catalog",
 }
 

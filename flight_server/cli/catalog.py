@@ -2,16 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flight_server import app
+from flight_server import upkeep
 from flight_server.cli import options
+from flight_server.cli.progress import progress_bar
+from flight_server.domain.compaction import Compaction
 from flight_server.domain.statement import Sweep
 
 
@@ -25,7 +23,7 @@ def migrate(dry_run: bool, config_file: Path | None, data_dir: Path | None) -> N
     Prints a JSON report. Running it again changes nothing.
     """
     settings = options.settings(config_file, data_dir=data_dir)
-    click.echo(json.dumps(asyncio.run(app.migrate(settings, dry_run))))
+    click.echo(json.dumps(asyncio.run(upkeep.migrate(settings, dry_run))))
 
 
 @click.command()
@@ -48,7 +46,33 @@ def sweep(
     Prints a JSON report. An upload that is running and older than `--older-than` is refused at its end.
     """
     settings = options.settings(config_file, data_dir=data_dir)
-    click.echo(json.dumps(asyncio.run(app.sweep(settings, Sweep(bucket, older_than, dry_run)))))
+    with progress_bar("looking at objects") as advance:
+        report = asyncio.run(upkeep.sweep(settings, Sweep(bucket, older_than, dry_run), advance))
+    click.echo(json.dumps(report))
+
+
+@click.command("compact")
+@click.option("--bucket", help="The one bucket or schema to compact.  [default: all]")
+@click.option("--dataset", help="The one dataset to compact.  [default: all]")
+@click.option("--sort-by", help="Columns, with commas between, that become the sort key of the dataset.")
+@options.config
+@options.data_dir
+def compact(
+    bucket: str | None,
+    dataset: str | None,
+    sort_by: str | None,
+    config_file: Path | None,
+    data_dir: Path | None,
+) -> None:
+    """Merge small objects of datasets into larger ones, beside a running server too.
+
+    Prints a JSON report.
+    """
+    settings = options.settings(config_file, data_dir=data_dir)
+    columns = None if sort_by is None else tuple(filter(None, (name.strip() for name in sort_by.split(","))))
+    with progress_bar("rows") as advance:
+        report = asyncio.run(upkeep.compact(settings, Compaction(bucket, dataset, columns), advance))
+    click.echo(json.dumps(report))
 
 
 @click.group()
@@ -66,16 +90,6 @@ def import_manifest(manifest: Path, config_file: Path | None, data_dir: Path | N
     Prints a JSON report.
     """
     settings = options.settings(config_file, data_dir=data_dir)
-    with _progress_bar() as advance:
-        report = asyncio.run(app.import_manifest(settings, manifest, advance))
+    with progress_bar("reading footers") as advance:
+        report = asyncio.run(upkeep.import_manifest(settings, manifest, advance))
     click.echo(json.dumps(report))
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """Show (done, total) objects on standard error while it is a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("reading footers"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -29,9 +29,9 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     Raises UnavailableError when the workers do not start.
     """
     with _reserved_port(settings.host, settings.port) as port, _stop_requests() as stopping:
-        own = _share(settings, port)
+        shares = [_share(settings, port, number) for number in range(settings.workers)]
         uris: Any = _SPAWN.Queue()
-        workers = [_start(own, uris) for _ in range(settings.workers)]
+        workers = [_start(share, uris) for share in shares]
         try:
             for _ in workers:
                 uri = _first(uris, workers)
@@ -39,7 +39,8 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             while not stopping:
                 wait([worker.sentinel for worker in workers], timeout=0.2)
                 workers = [
-                    worker if worker.is_alive() or stopping else _start(own, uris) for worker in workers
+                    worker if worker.is_alive() or stopping else _start(share, uris)
+                    for worker, share in zip(workers, shares, strict=True)
                 ]
         finally:
             for worker in workers:
@@ -48,11 +49,12 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
                 worker.join(settings.limits.drain + _START_SECONDS)
 
 
-def _share(settings: Settings, port: int) -> Settings:
-    """Return what one worker may use."""
+def _share(settings: Settings, port: int, number: int) -> Settings:
+    """Return what one worker may use; the first one alone compacts in the background."""
     memory = type(settings.engine.memory)(settings.engine.memory // settings.workers)
     engine = settings.engine.model_copy(update={"memory": memory})
-    return settings.model_copy(update={"port": port, "engine": engine})
+    catalog = settings.catalog if number == 0 else settings.catalog.model_copy(update={"compact_beyond": 0})
+    return settings.model_copy(update={"port": port, "engine": engine, "catalog": catalog})
 
 
 def _start(settings: Settings, uris: Any) -> SpawnProcess:

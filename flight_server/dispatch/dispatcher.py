@@ -3,7 +3,7 @@
 import asyncio
 import builtins
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -18,13 +18,22 @@ from flight_server.dispatch.statements import (
 )
 from flight_server.domain.dataset import StoredObject
 from flight_server.errors import (
+    CallCancelledError,
     InternalError,
     LakehouseError,
     ResourceExhaustedError,
     UnavailableError,
 )
+from flight_server.frames.changes import decode_changes
 from flight_server.frames.frame import Frame
-from flight_server.frames.requests import EngineFacts, decode_facts, decode_names, decode_verb
+from flight_server.frames.requests import (
+    EngineFacts,
+    Relation,
+    decode_facts,
+    decode_names,
+    decode_verb,
+    encode_relations,
+)
 
 _SCHEMA_MESSAGES = 1
 """How many messages come before the rows; they are the same each time."""
@@ -60,6 +69,20 @@ class UploadRequest:
     schema: bytes
     evolves: bool = False
     is_digested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CompactRequest:
+    """Objects of one bucket whose rows are to be written anew, in that bucket, with the relation's schema.
+
+    `sort_by` are columns; an object that has `object_bytes` is closed, and another begun.
+    """
+
+    bucket: str
+    dataset_id: str
+    relation: Relation
+    sort_by: tuple[str, ...]
+    object_bytes: int
 
 
 class Upload:
@@ -118,11 +141,17 @@ class Dispatcher:
         async with self._working(request) as channel:
             await channel.send(frame)
             answer = await Worker(channel, self._pool, request).answer()
-            channel.done()
+            changes = decode_changes(answer) if answer.kind == "done" else ()
+            if changes and request.targets is not None:
+                async with _judged(channel) as verdict:
+                    await request.targets.record(changes)
+                    verdict.is_made = True
+            else:
+                channel.done()
         fields, parts = answer.fields, answer.parts()
         if answer.kind == "done":
             verb, holdings = decode_verb(fields["verb"]), tuple(fields["holdings"])
-            return DoneStatement(fields["count"], verb, tuple(parts), holdings)
+            return DoneStatement(fields["count"], verb, tuple(parts[: fields["messages"]]), holdings)
         names = tuple(decode_names(fields["names"]))
         said = [fields[name] for name in ("sql", "digest", "is_update", "is_shared", "has_effects")]
         return PlannedStatement(parts[0], parts[1], names, *said)
@@ -201,17 +230,28 @@ class Dispatcher:
         async with self._pool.connection() as channel:
             await channel.send(Frame("upload", fields, request.schema))
             upload = Upload(await _relayed(channel, messages, undo=Frame("discard")))
-            try:
+            async with _judged(channel) as verdict:
                 yield upload
-            except (UnavailableError, InternalError, ResourceExhaustedError):
-                # Whether the commit was made is not known: what is not in the catalog, sweep removes.
-                raise
-            except (LakehouseError, asyncio.CancelledError):
-                await channel.send(Frame("discard"))
-                raise
-            with contextlib.suppress(EngineLostError):
-                await channel.send(Frame("discard" if upload.is_refused else "keep"))
-                channel.done()
+                verdict.is_made = not upload.is_refused
+
+    @contextlib.asynccontextmanager
+    async def compact(self, request: CompactRequest, tell: Callable[[int], None]) -> AsyncIterator[Upload]:
+        """Have the rows of objects written as fewer ones; `tell` gets the rows done from time to time."""
+        fields = {
+            "bucket": request.bucket,
+            "dataset_id": request.dataset_id,
+            "sort_by": [*request.sort_by],
+            "object_bytes": request.object_bytes,
+        }
+        relation = encode_relations({request.dataset_id: request.relation})
+        async with self._pool.connection() as channel:
+            await channel.send(Frame("compact", relation.fields | fields, relation.payload))
+            while (answer := await channel.receive()).kind == "progress":
+                tell(answer.fields["rows"])
+            upload = Upload(answer)
+            async with _judged(channel) as verdict:
+                yield upload
+                verdict.is_made = not upload.is_refused
 
     async def digest(self, messages: AsyncIterator[bytes]) -> str:
         """Return the digest of an upload's content; nothing is decoded or written."""
@@ -254,12 +294,43 @@ class Dispatcher:
                 yield [ListedObject(*item) for item in frame.fields["objects"]]
             channel.done()
 
+    async def missing(self, bucket: str, keys: Sequence[str]) -> builtins.list[str]:
+        """Return those of the keys that lead to no object."""
+        answer = await self._ask(Frame("missing", {"bucket": bucket, "keys": [*keys]}))
+        found: builtins.list[str] = answer.fields["keys"]
+        return found
+
     async def delete(self, bucket: str, keys: Sequence[str]) -> None:
         """Remove objects that never became part of a commit."""
         async with self._pool.connection() as channel:
             await channel.send(Frame("delete", {"bucket": bucket, "keys": [*keys]}))
             await channel.receive()
             channel.done()
+
+
+@dataclass(slots=True)
+class _Verdict:
+    """Whether objects are part of a commit, or will be."""
+
+    is_made: bool = False
+
+
+@contextlib.asynccontextmanager
+async def _judged(channel: Channel) -> AsyncIterator[_Verdict]:
+    """Tell the engine process what became of the objects that it wrote: the block decides."""
+    verdict = _Verdict()
+    try:
+        yield verdict
+    except (UnavailableError, InternalError, ResourceExhaustedError):
+        # Whether the commit was made is not known: what is not in the catalog, sweep removes.
+        raise
+    except (LakehouseError, asyncio.CancelledError):
+        await channel.send(Frame("discard"))
+        raise
+    # What is committed stays so, whoever has gone away.
+    with contextlib.suppress(EngineLostError, CallCancelledError):
+        await channel.send(Frame("keep" if verdict.is_made else "discard"))
+        channel.done()
 
 
 async def _relayed(channel: Channel, messages: AsyncIterator[bytes], undo: Frame | None = None) -> Frame:

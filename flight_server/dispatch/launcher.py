@@ -1,6 +1,6 @@
 """Prepares a fresh process and then becomes an engine process; standard library only.
 
-Run as a script: `launcher.py DESCRIPTOR DIRECTORY`. What an engine process must never have is
+Run as a script: `launcher.py DESCRIPTOR DIRECTORY NICENESS`. What an engine process must never have is
 taken away here, before any library starts a thread.
 """
 
@@ -14,12 +14,13 @@ _KEPT_VARIABLES = (
 )  # fmt: skip
 
 
-def main(descriptor: str, directory: str) -> None:
+def main(descriptor: str, directory: str, niceness: str) -> None:
     """Give up terminal signals, core dumps and the environment, then execute the engine process."""
     # Ctrl-C reaches the whole process group; the gateway drains and then ends its engine processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
+    os.nice(int(niceness))
     os.set_inheritable(int(descriptor), True)
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     environment["TMPDIR"] = directory
@@ -29,4 +30,4 @@ def main(descriptor: str, directory: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

@@ -28,12 +28,16 @@ _ANSWER_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ProcessOptions:
-    """What an engine process is configured with: bucket name → root URI, bytes, threads."""
+    """What an engine process is configured with: bucket name → root URI, bytes, threads.
+
+    `niceness` is how much it steps back for other processes, up to 19.
+    """
 
     buckets: Mapping[str, str]
     memory_bytes: int
     temp_bytes: int
     threads: int
+    niceness: int = 0
 
     def frame(self) -> Frame:
         """Return the frame that configures the process."""
@@ -76,6 +80,7 @@ class EngineProcess:
                 str(_LAUNCHER),
                 str(listener.fileno()),
                 str(self._directory),
+                str(self._options.niceness),
                 pass_fds=(listener.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,

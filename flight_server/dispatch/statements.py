@@ -10,8 +10,15 @@ from flight_server.dispatch.channel import Channel
 from flight_server.dispatch.pool import EnginePool
 from flight_server.domain.execution import Execution
 from flight_server.domain.session import StatementSession, Verb
-from flight_server.errors import DeadlineExceededError, LakehouseError
+from flight_server.errors import DeadlineExceededError, InternalError, LakehouseError
 from flight_server.frames import frame as frames
+from flight_server.frames.changes import (
+    Namespace,
+    StatementChange,
+    Target,
+    encode_namespace,
+    encode_target,
+)
 from flight_server.frames.frame import Frame, with_parts
 from flight_server.frames.requests import (
     Relation,
@@ -39,6 +46,19 @@ class Resolution(Protocol):
         """Return the next rows of a system table that `resolve` named; called in a thread."""
 
 
+class Targets(Protocol):
+    """Answers for what a statement changes, and makes its changes last."""
+
+    def target(self, path: Sequence[str], creates: bool) -> Target:
+        """Return what a name means that is to be changed, or where it is to be created."""
+
+    def namespace(self, name: str) -> Namespace:
+        """Return a schema that is to be made or dropped."""
+
+    async def record(self, changes: Sequence[StatementChange]) -> None:
+        """Commit or stage changes; what it raises says that nothing of them stays."""
+
+
 @dataclass(frozen=True, slots=True)
 class StatementRequest:
     """A statement, its bound parameters as FlightData messages, and names resolved ahead.
@@ -47,6 +67,7 @@ class StatementRequest:
     time in which a client reads does not count. `expected` is the digest of the columns that the statement
     was prepared with. `execution` ends it from elsewhere. Of a statement
     with a `query_id` the engine process tells its progress. `compression` is that of its rows on the way.
+    Without `targets` it can change no dataset.
     """
 
     sql: str
@@ -59,6 +80,7 @@ class StatementRequest:
     execution: Execution = field(default_factory=Execution)
     query_id: str | None = None
     compression: str | None = None
+    targets: Targets | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +132,7 @@ class Worker:
     def __init__(self, channel: Channel, pool: EnginePool, request: StatementRequest) -> None:
         self._channel = channel
         self._pool = pool
-        self._resolution = request.resolution
+        self._request = request
         self._timeout = request.timeout
         self._worked = 0.0
 
@@ -130,13 +152,15 @@ class Worker:
 
     async def _next(self) -> Frame:
         while (frame := await self._channel.receive()).kind in _QUESTIONS:
-            await self._channel.send(await _reply(frame, self._resolution))
+            await self._channel.send(await _reply(frame, self._request))
         return frame
 
 
-async def _reply(question: Frame, resolution: Resolution) -> Frame:
+async def _reply(question: Frame, request: StatementRequest) -> Frame:
     try:
-        return await _QUESTIONS[question.kind](question, resolution)
+        if question.kind in _OF_TARGETS:
+            return await _OF_TARGETS[question.kind](question, _targets(request))
+        return await _OF_RESOLUTION[question.kind](question, request.resolution)
     except LakehouseError as error:
         return frames.error_frame(error)
 
@@ -160,4 +184,21 @@ async def _rows(question: Frame, resolution: Resolution) -> Frame:
     return Frame("page", {"next": page.following}, page.stream)
 
 
-_QUESTIONS = {"resolve": _resolved, "qualify": _qualified, "describe": _described, "rows": _rows}
+def _targets(request: StatementRequest) -> Targets:
+    if request.targets is None:
+        raise InternalError("a statement that only reads has no target")
+    return request.targets
+
+
+async def _targeted(question: Frame, targets: Targets) -> Frame:
+    path, creates = question.fields["path"], question.fields["creates"]
+    return encode_target(targets.target(path, creates))
+
+
+async def _named(question: Frame, targets: Targets) -> Frame:
+    return encode_namespace(targets.namespace(question.fields["name"]))
+
+
+_OF_RESOLUTION = {"resolve": _resolved, "qualify": _qualified, "describe": _described, "rows": _rows}
+_OF_TARGETS = {"target": _targeted, "namespace": _named}
+_QUESTIONS = {*_OF_RESOLUTION, *_OF_TARGETS}

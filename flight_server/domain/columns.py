@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.types as pat
 
+from flight_server.domain import declarations
+
 MAX_COLUMNS = 10_000
 """Columns of the widest dataset."""
 
@@ -66,8 +68,9 @@ def union(wanted: pa.Schema, offered: pa.Schema) -> pa.Schema:
     """
     own, known = by_name(offered), by_name(wanted)
     kept = [field if name in own else field.with_nullable(True) for name, field in known.items()]
-    added = [field.with_nullable(True) for name, field in own.items() if name not in known]
-    return pa.schema([*kept, *added])
+    further = [field.with_nullable(True) for name, field in own.items() if name not in known]
+    known_metadata: dict[Any, Any] | None = wanted.metadata
+    return declarations.added(pa.schema(kept, known_metadata), further)
 
 
 def merged(wanted: bytes, offered: bytes) -> bytes:

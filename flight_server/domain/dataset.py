@@ -33,6 +33,35 @@ class IngestMode(StrEnum):
     CREATE_APPEND = "create_append"
 
 
+class ChangeMode(StrEnum):
+    """What a change does to a dataset, a view or a schema; the first four are those of uploads."""
+
+    CREATE = "create"
+    APPEND = "append"
+    REPLACE = "replace"
+    CREATE_APPEND = "create_append"
+    REWRITE = "rewrite"
+    ALTER = "alter"
+    RENAME = "rename"
+    DROP = "drop"
+
+
+class Kind(StrEnum):
+    """What has a name in the catalog."""
+
+    TABLE = "table"
+    VIEW = "view"
+    SCHEMA = "schema"
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A schema: a bucket's own, which has its name, or one that was made and lies in it."""
+
+    name: str
+    bucket: str
+
+
 @dataclass(frozen=True, slots=True)
 class StoredObject:
     """A Parquet object as an engine process wrote or found it: key under its bucket's root.
@@ -65,7 +94,7 @@ class ObjectRef:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What SQL sees as a table."""
+    """What SQL sees as a table, or as a view, which has a `definition`: its query."""
 
     id: str
     namespace: str
@@ -73,6 +102,8 @@ class Dataset:
     version: int
     commit: int
     schema: bytes | None
+    kind: str = Kind.TABLE
+    definition: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +135,20 @@ class DatasetTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogTotals:
+    """What a catalog holds: its newest commit, its datasets, the objects of all their versions.
+
+    `last_ref` is the id of the newest of these, which nobody but the catalog needs.
+    """
+
+    commit: int
+    datasets: int
+    objects: int
+    bytes: int
+    last_ref: int
+
+
+@dataclass(frozen=True, slots=True)
 class VersionRange:
     """The versions that a dataset has, and when (timezone-aware) its oldest and newest were committed."""
 
@@ -115,18 +160,20 @@ class VersionRange:
 
 @dataclass(frozen=True, slots=True)
 class DatasetChange:
-    """What one commit does to one dataset.
+    """What one commit does to one dataset, view or schema (`namespace` is its name, `bucket` where it lies).
 
     `dataset_id` is where the objects were written for; it becomes the dataset's id when the
-    commit creates it. `base_version` is what a replace started from (None: it did not exist).
+    commit creates it. `base_version` is what the change started from (None: it did not exist).
     With `evolves` the dataset gets the columns of `schema` that it does not have. Objects that are
     not `managed` are never deleted. A change whose `upload_key` is recorded is not made again.
+    A rewrite takes away the refs `removed`, as (bucket, key) as they are stored. `new_name` is for a rename
+    and `definition` for a view.
     """
 
     namespace: str
     name: str
     bucket: str
-    mode: IngestMode
+    mode: ChangeMode
     dataset_id: str
     base_version: int | None
     schema: bytes
@@ -134,6 +181,19 @@ class DatasetChange:
     evolves: bool = False
     managed: bool = True
     upload_key: UploadKey | None = None
+    kind: Kind = Kind.TABLE
+    removed: tuple[tuple[str, str], ...] = ()
+    new_name: str | None = None
+    definition: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRequest:
+    """Changes that are to be one commit, by whom, and what it is for."""
+
+    changes: tuple[DatasetChange, ...]
+    principal: str
+    summary: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +232,12 @@ class ImportedDataset:
 class ExpiryRule:
     """Which versions go: those superseded `before` a moment, unless at or after the pinned commit.
 
-    `namespace` narrows it to the datasets of one namespace.
+    `bucket` narrows it to the datasets whose schema lies in one bucket.
     """
 
     before: datetime
     pinned_commit: int | None = None
-    namespace: str | None = None
+    bucket: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,10 @@ PLACES = (
     "migrate-ready",
     "sweep-buried",
     "sweep-deleted",
+    "backup-held",
+    "restore-ready",
+    "compact-stored",
+    "compact-committed",
     "object-written",
     "object-closed",
 )

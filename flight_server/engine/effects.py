@@ -1,10 +1,11 @@
-"""Statements that change a session: temporary tables and views, variables, prepared statements.
+"""Statements that have effects, on datasets or on a session: temporary tables and views, variables.
 
 What the gateway keeps of a session (transactions, settings, the current bucket) is named to it as a verb.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -12,9 +13,15 @@ import pyarrow as pa
 
 from flight_server.domain.session import DUCKDB_SETTINGS, Verb
 from flight_server.engine import arguments, quote, scratch, writes
+from flight_server.engine.alterations import RenameTable
 from flight_server.engine.binding import Binding, bind
+from flight_server.engine.dataset_definitions import DatasetDefinitions
+from flight_server.engine.dataset_writes import DatasetWrites
 from flight_server.engine.instance import Instance, hidden_path
 from flight_server.engine.kinds import (
+    Alter,
+    Comment,
+    CreateSchema,
     CreateTable,
     CreateView,
     Deallocate,
@@ -25,33 +32,32 @@ from flight_server.engine.kinds import (
     SetVariable,
     Write,
 )
-from flight_server.engine.parse import ParsedStatement, written_text
+from flight_server.engine.parse import ParsedStatement
 from flight_server.engine.preparation import Preparation, Ready
+from flight_server.engine.relations import Relations
 from flight_server.engine.sessions import EngineSession, EngineSessions, TempTable, TempView, is_temporary
 from flight_server.engine.statement import Done, Statement
+from flight_server.engine.temp_alterations import alteration
 from flight_server.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
     NotFoundError,
-    UnimplementedError,
 )
-from flight_server.frames.requests import TableName
 
 Cursor = duckdb.DuckDBPyConnection
 
 _NOTHING = Binding(pa.schema([]), pa.schema([]))
 
-_NOT_YET = (
-    "statements that change datasets are not served yet: write with a bulk ingest (adbc_ingest, or DoPut "
-    "with a path); temporary tables (CREATE TEMP TABLE) can be changed"
-)
-
 
 class Effects:
     """Runs statements that have effects; what changes a session holds its lock."""
 
-    def __init__(self, instance: Instance, preparation: Preparation, sessions: EngineSessions) -> None:
+    def __init__(
+        self, instance: Instance, preparation: Preparation, sessions: EngineSessions, relations: Relations
+    ) -> None:
         self._preparation = preparation
+        self._writes = DatasetWrites(preparation, relations, sessions)
+        self._datasets = DatasetDefinitions(preparation, relations, sessions)
         self._sessions = sessions
         self._definitions = scratch.Definitions()
         self._instance = instance
@@ -60,21 +66,40 @@ class Effects:
         """Run a statement."""
         if isinstance(kind, Verb):
             return self._verb(kind)
+        if self._is_of_datasets(cursor, statement, kind):
+            if isinstance(kind, Write):
+                return self._writes.run(cursor, statement, self._preparation.read_write(cursor, kind.sql))
+            return self._datasets.run(cursor, statement, kind)
         state = self._sessions.changing(statement.caller.session_id)
         with state.lock:
             caller = replace(statement.caller, state=state)
             return _EFFECTS[type(kind)](self, cursor, replace(statement, caller=caller), kind)
+
+    def _is_of_datasets(self, cursor: Cursor, statement: Statement, kind: Kind) -> bool:
+        """Tell whether a statement is about what is in the catalog, and not about the session's own."""
+        state = statement.caller.state
+        if isinstance(kind, CreateTable | CreateView):
+            return not (kind.is_temporary or kind.path[0].lower() == "temp")
+        if isinstance(kind, Write):
+            target = self._preparation.read_write(cursor, kind.sql).target
+            return target is not None and state.table(target.name.path) is None
+        if isinstance(kind, Drop | Alter):
+            return kind.what == "SCHEMA" or not (state.table(kind.path) or state.view(kind.path))
+        return isinstance(kind, Comment | CreateSchema)
 
     def bind(self, cursor: Cursor, statement: Statement, kind: Kind) -> tuple[Binding, bool]:
         """Return what a statement returns and takes without running it, and whether it is an update."""
         if not isinstance(kind, Write):
             return _NOTHING, True
         parsed = self._preparation.read_write(cursor, kind.sql)
-        self._target(statement, parsed)
-        ready = self._preparation.prepare(cursor, statement, parsed)
-        with self._preparation.available(cursor, statement, ready):
-            binding = bind(cursor, ready.sql)
-        return (binding, False) if parsed.returns_rows else (replace(binding, schema=pa.schema([])), True)
+        if self._is_of_datasets(cursor, statement, kind):
+            binding = self._writes.bind(cursor, statement, parsed)
+        else:
+            ready = self._preparation.prepare(cursor, statement, parsed)
+            with self._preparation.available(cursor, statement, ready):
+                binding = bind(cursor, ready.sql)
+        schema = writes.named(binding.schema) if parsed.returns_rows else pa.schema([])
+        return replace(binding, schema=schema), not parsed.returns_rows
 
     def executed(self, cursor: Cursor, statement: Statement, kind: Execute) -> str:
         """Return the text of a prepared statement with the arguments of EXECUTE in it."""
@@ -87,7 +112,7 @@ class Effects:
         if not isinstance(found, ParsedStatement):
             return sql
         text = arguments.put_in(found, kind.arguments)
-        return text if found.target is None else written_text(text, found.returns_rows)
+        return text if found.target is None else found.written(text)
 
     def _verb(self, kind: Verb) -> Done:
         """Return what the gateway is to do, with a setting of DuckDB's tried and named as DuckDB names it."""
@@ -119,8 +144,6 @@ class Effects:
         return relation
 
     def _create_table(self, cursor: Cursor, statement: Statement, kind: CreateTable) -> Done:
-        if not (kind.is_temporary or kind.path[0].lower() == "temp"):
-            raise UnimplementedError(_NOT_YET)
         state = statement.caller.state
         if self._is_there(state, kind):
             return Done()
@@ -139,14 +162,12 @@ class Effects:
         """Create a hidden table of definitions of columns."""
         definition = self._definitions.check(columns)
         for expression in definition.expressions:
-            self._preparation.read(cursor, f"SELECT ({expression}\n)")
+            self._preparation.check_expression(cursor, expression)
         relation = self._sessions.new_relation(name)
-        cursor.execute(f"CREATE TABLE {quote.path(hidden_path(relation))}({definition.columns})")
+        cursor.execute(f"CREATE TABLE {quote.path(hidden_path(relation))}({definition.text})")
         return relation
 
     def _create_view(self, cursor: Cursor, statement: Statement, kind: CreateView) -> Done:
-        if not (kind.is_temporary or kind.path[0].lower() == "temp"):
-            raise UnimplementedError(_NOT_YET)
         state = statement.caller.state
         if self._is_there(state, kind):
             return Done()
@@ -184,38 +205,46 @@ class Effects:
 
     def _drop(self, _cursor: Cursor, statement: Statement, kind: Drop) -> Done:
         state = statement.caller.state
-        found = {"TABLE": state.table, "VIEW": state.view}[kind.what](kind.path)
-        if found is not None:
-            self._sessions.save(state, statement.caller.transaction)
-            self._remove(state, kind.path[-1])
-            return Done()
-        try:
-            statement.questions.resolve([TableName(kind.path)])
-        except NotFoundError:
-            if kind.if_exists:
-                return Done()
-            raise
-        raise UnimplementedError(_NOT_YET)
+        what = "TABLE" if state.table(kind.path) else "VIEW"
+        if kind.what != what:
+            raise InvalidArgumentError(f"{kind.path[-1]} is a temporary {what.lower()}: use DROP {what}")
+        self._sessions.save(state, statement.caller.transaction)
+        self._remove(state, kind.path[-1])
+        return Done()
+
+    def _alter(self, cursor: Cursor, statement: Statement, kind: Alter) -> Done:
+        """Alter a temporary table: DuckDB does, on a copy in a transaction."""
+        state = statement.caller.state
+        if state.table(kind.path) is None or kind.what != "TABLE":
+            raise InvalidArgumentError("temporary views cannot be altered: CREATE OR REPLACE TEMP VIEW")
+        if isinstance(kind.action, RenameTable):
+            return self._rename(statement, kind, kind.action.new_name)
+        check = partial(self._preparation.check_expression, cursor)
+        words = alteration(kind.action, self._definitions, check)
+        table = self._sessions.writable(state, statement.caller.transaction, kind.path)
+        cursor.execute(f"ALTER TABLE {quote.path(hidden_path(table.relation))} {words}")
+        return Done()
+
+    def _rename(self, statement: Statement, kind: Alter, new_name: str) -> Done:
+        state = statement.caller.state
+        if new_name.lower() in state.tables or new_name.lower() in state.views:
+            raise AlreadyExistsError(f"temporary table {new_name!r} exists: choose another name")
+        self._sessions.save(state, statement.caller.transaction)
+        table = state.tables.pop(kind.path[-1].lower())
+        state.tables[new_name.lower()] = replace(table, name=new_name)
+        return Done()
 
     def _write(self, cursor: Cursor, statement: Statement, kind: Write) -> Done:
         parsed = self._preparation.read_write(cursor, kind.sql)
-        state, target = statement.caller.state, self._target(statement, parsed)
-        self._sessions.writable(state, statement.caller.transaction, target.path)
+        assert parsed.target is not None  # noqa: S101 - a statement that writes has one
+        state, caller = statement.caller.state, statement.caller
+        self._sessions.writable(state, caller.transaction, parsed.target.name.path)
         ready = self._preparation.prepare(cursor, statement, parsed)
-        with self._preparation.available(cursor, statement, ready, with_rows=True):
+        with self._preparation.available(cursor, statement, ready, with_rows=True), writes.atomic(cursor):
             if parsed.returns_rows:
                 count, messages = writes.returned(cursor, ready, statement)
                 return Done(count, messages=messages)
             return Done(writes.changed(cursor, ready, parsed, statement))
-
-    def _target(self, statement: Statement, parsed: ParsedStatement) -> TableName:
-        """Return the temporary table that a statement writes to."""
-        assert parsed.target is not None  # noqa: S101 - a statement that writes has one
-        name = parsed.target.name
-        if statement.caller.state.table(name.path) is None:
-            statement.questions.resolve([name])
-            raise UnimplementedError(_NOT_YET)
-        return name
 
     def _prepare(self, cursor: Cursor, statement: Statement, kind: Prepare) -> Done:
         if isinstance(self._preparation.read(cursor, kind.sql), Prepare | Execute):
@@ -237,6 +266,7 @@ _EFFECTS: dict[type, Callable[[Effects, Cursor, Statement, Any], Done]] = {
     CreateTable: Effects._create_table,
     CreateView: Effects._create_view,
     Drop: Effects._drop,
+    Alter: Effects._alter,
     Write: Effects._write,
     Prepare: Effects._prepare,
     Deallocate: Effects._deallocate,

@@ -17,7 +17,7 @@ class Need(IntEnum):
 
 METADATA_FUNCTIONS: Mapping[str, Need] = {
     "duckdb_columns": Need.COLUMNS,
-    "duckdb_constraints": Need.NOTHING,
+    "duckdb_constraints": Need.COLUMNS,
     "duckdb_databases": Need.SESSION,
     "duckdb_dependencies": Need.NOTHING,
     "duckdb_extensions": Need.NOTHING,
@@ -60,14 +60,14 @@ SCALAR_NEEDS: Mapping[str, Need] = {
 SYSTEM_VIEWS: Mapping[str, Mapping[str, Need]] = {
     "information_schema": {
         "character_sets": Need.NOTHING,
-        "check_constraints": Need.NOTHING,
+        "check_constraints": Need.COLUMNS,
         "columns": Need.COLUMNS,
-        "constraint_column_usage": Need.NOTHING,
-        "constraint_table_usage": Need.NOTHING,
-        "key_column_usage": Need.NOTHING,
-        "referential_constraints": Need.NOTHING,
+        "constraint_column_usage": Need.COLUMNS,
+        "constraint_table_usage": Need.COLUMNS,
+        "key_column_usage": Need.COLUMNS,
+        "referential_constraints": Need.COLUMNS,
         "schemata": Need.SESSION,
-        "table_constraints": Need.NOTHING,
+        "table_constraints": Need.COLUMNS,
         "tables": Need.NAMES,
         "views": Need.COLUMNS,
     },
@@ -77,7 +77,7 @@ SYSTEM_VIEWS: Mapping[str, Mapping[str, Need]] = {
         "pg_attribute": Need.COLUMNS,
         "pg_class": Need.COLUMNS,
         "pg_collation": Need.NOTHING,
-        "pg_constraint": Need.NOTHING,
+        "pg_constraint": Need.COLUMNS,
         "pg_database": Need.SESSION,
         "pg_depend": Need.NOTHING,
         "pg_description": Need.COLUMNS,
@@ -96,7 +96,7 @@ SYSTEM_VIEWS: Mapping[str, Mapping[str, Need]] = {
     },
     "main": {
         "duckdb_columns": Need.COLUMNS,
-        "duckdb_constraints": Need.NOTHING,
+        "duckdb_constraints": Need.COLUMNS,
         "duckdb_databases": Need.SESSION,
         "duckdb_indexes": Need.NOTHING,
         "duckdb_schemas": Need.SESSION,

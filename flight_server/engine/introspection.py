@@ -12,12 +12,21 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from flight_server.domain import declarations
 from flight_server.domain.dataset import CATALOG
 from flight_server.domain.recent import RecentMap
-from flight_server.engine import quote
+from flight_server.engine import constraints, quote
 from flight_server.engine.functions import Need
 from flight_server.engine.instance import Instance, hidden_path
-from flight_server.engine.macros import COLUMNS, NAMESPACES, RELATIONS, SCHEMAS, SESSION, TYPES
+from flight_server.engine.macros import (
+    COLUMNS,
+    CONSTRAINTS,
+    NAMESPACES,
+    RELATIONS,
+    SCHEMAS,
+    SESSION,
+    TYPES,
+)
 from flight_server.engine.sessions import EngineSession
 from flight_server.frames.requests import LISTED_NAMES, LISTED_SESSION, LISTED_TABLES
 
@@ -44,13 +53,44 @@ class _Columns:
     defaults: tuple[str | None, ...]
     are_nullable: tuple[bool, ...]
     text: str
+    comments: tuple[str | None, ...]
+    are_keys: tuple[bool, ...]
+    comment: str | None = None
+    promises: tuple[constraints.Row, ...] = ()
+    check_count: int = 0
 
 
 def _columns(names: Sequence[str], types: Sequence[TypeFacts]) -> _Columns:
     """Return columns without defaults, which may be NULL."""
     count = len(names)
     text = ", ".join(f"{quote.identifier(name)} {kind[0]}" for name, kind in zip(names, types, strict=True))
-    return _Columns(tuple(names), tuple(types), (None,) * count, (True,) * count, text)
+    nothing, no, yes = (None,) * count, (False,) * count, (True,) * count
+    return _Columns(tuple(names), tuple(types), nothing, yes, text, nothing, no)
+
+
+def _declared(schema: pa.Schema, types: Sequence[TypeFacts]) -> _Columns:
+    """Return the columns of a dataset with all that its schema declares."""
+    keys = constraints.primary_key(schema)
+    defaults = tuple(declarations.text(field, declarations.DEFAULT) for field in schema)
+    parts = [
+        f"{quote.identifier(field.name)} {kind[0]}"
+        + (f" DEFAULT({default})" if default is not None else "")
+        + ("" if field.nullable else " NOT NULL")
+        for field, kind, default in zip(schema, types, defaults, strict=True)
+    ]
+    parts += [constraints.text(item) for item in declarations.constraints(schema)]
+    return _Columns(
+        tuple(schema.names),
+        tuple(types),
+        defaults,
+        tuple(field.nullable for field in schema),
+        ", ".join(parts),
+        tuple(declarations.comment(field) for field in schema),
+        tuple(name.lower() in keys for name in schema.names),
+        declarations.comment(schema),
+        tuple(constraints.rows(schema)),
+        sum(item.kind == declarations.CHECK for item in declarations.constraints(schema)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +159,13 @@ class Introspection:
                 row["name"],
                 row["id"],
                 row["is_view"],
-                row.get("comment"),
+                columns.comment if columns else None,
                 row.get("rows"),
-                known.get(row.get("schema")),
+                columns,
+                row["definition"],
             )
             for row in rows
+            for columns in (known.get(row.get("schema")),)
         ]
 
     def _own(self, state: EngineSession, describe_view: DescribeView | None) -> list[_Found]:
@@ -166,7 +208,7 @@ class Introspection:
                 found[message] = known
         types = self._type_facts({kind for schema in unseen.values() for kind in schema.types})
         for message, schema in unseen.items():
-            found[message] = _columns(schema.names, [types[kind] for kind in schema.types])
+            found[message] = _declared(schema, [types[kind] for kind in schema.types])
             self._columns.put(message, found[message], 2 * len(message))
         return found
 
@@ -195,7 +237,7 @@ _TABLES: Mapping[Need, Sequence[str]] = {
     Need.NOTHING: (),
     Need.SESSION: (SESSION, NAMESPACES),
     Need.NAMES: (SESSION, NAMESPACES, RELATIONS),
-    Need.COLUMNS: (SESSION, NAMESPACES, RELATIONS, COLUMNS, TYPES),
+    Need.COLUMNS: (SESSION, NAMESPACES, RELATIONS, COLUMNS, CONSTRAINTS, TYPES),
 }
 
 
@@ -224,11 +266,18 @@ class _Shapes:
             (types.setdefault(kind, len(types)) for item in columns for kind in item.types),
             chain.from_iterable(item.defaults for item in columns),
             chain.from_iterable(item.are_nullable for item in columns),
+            chain.from_iterable(item.comments for item in columns),
+            chain.from_iterable(item.are_keys for item in columns),
         ]
         schema = SCHEMAS[COLUMNS]
         arrays = [pa.array(list(column), kind) for column, kind in zip(values, schema.types, strict=True)]
         rows = [(number, *kind) for kind, number in types.items()]
-        return {COLUMNS: pa.Table.from_arrays(arrays, schema=schema), TYPES: _table(TYPES, rows)}
+        held = [(shape, *row) for shape, item in enumerate(columns) for row in item.promises]
+        return {
+            COLUMNS: pa.Table.from_arrays(arrays, schema=schema),
+            CONSTRAINTS: _table(CONSTRAINTS, held),
+            TYPES: _table(TYPES, rows),
+        }
 
 
 def _table(name: str, rows: Sequence[Sequence[Any]]) -> pa.Table:
@@ -264,6 +313,8 @@ def _row(item: _Found, shapes: _Shapes, visible: Mapping[str, str]) -> tuple[Any
         None if columns is None else shapes.number(columns),
         None if columns is None else len(columns.names),
         _definition(item),
+        columns is not None and any(columns.are_keys),
+        0 if columns is None else columns.check_count,
     )
 
 

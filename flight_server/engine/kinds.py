@@ -12,6 +12,7 @@ import duckdb
 
 from flight_server.domain.dataset import CATALOG
 from flight_server.domain.session import Verb
+from flight_server.engine.alterations import Action, read_action
 from flight_server.engine.shows import pragma_query
 from flight_server.engine.tokens import Reader
 from flight_server.errors import InvalidArgumentError, UnimplementedError
@@ -35,6 +36,7 @@ class CreateTable:
     is_temporary: bool
     replaces: bool
     if_not_exists: bool
+    with_data: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +52,45 @@ class CreateView:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateSchema:
+    """Create a schema."""
+
+    path: tuple[str, ...]
+    if_not_exists: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Drop:
-    """Drop a table or a view (`what`)."""
+    """Drop a table, a view or a schema (`what`); with `cascade` what a schema holds too."""
 
     what: str
     path: tuple[str, ...]
     if_exists: bool
+    cascade: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Alter:
+    """Change a table or a view (`what`)."""
+
+    what: str
+    path: tuple[str, ...]
+    if_exists: bool
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """Comment on a table, a view or a column (`what`), whose path ends in it; None takes the comment away."""
+
+    what: str
+    path: tuple[str, ...]
+    text: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Insert, update, delete or truncate."""
+    """Insert, update, delete, truncate or merge."""
 
     sql: str
 
@@ -115,7 +145,10 @@ Kind: TypeAlias = (
     | SetVariable
     | CreateTable
     | CreateView
+    | CreateSchema
     | Drop
+    | Alter
+    | Comment
     | Write
     | Prepare
     | Execute
@@ -132,6 +165,8 @@ def kind_of(cursor: duckdb.DuckDBPyConnection, sql: str) -> Kind:
         found = [statement.type.name for statement in cursor.extract_statements(sql)]
     except duckdb.Error as error:
         message = str(error).split("\n", 1)[0].partition(" Error: ")[2]
+        if message.startswith(_UNREAD_ALTERATION) and ";" not in (token.text for token in Reader(sql).tokens):
+            return _alter(Reader(sql))
         raise InvalidArgumentError(message or "the statement cannot be read") from error
     if len(found) != 1:
         raise InvalidArgumentError(
@@ -143,12 +178,13 @@ def kind_of(cursor: duckdb.DuckDBPyConnection, sql: str) -> Kind:
     return _KINDS[found[0]](reader)
 
 
+_UNREAD_ALTERATION = "No support for that ALTER TABLE option"
+"""What DuckDB says of an action that it reads and does not know, such as DROP CONSTRAINT."""
+
 _ADVICE = {
     "COPY": ": write with a bulk ingest (adbc_ingest, or DoPut with a path), read with a query",
     "ATTACH": ": the buckets are in the server's configuration",
     "CALL": ": table functions are called in FROM",
-    "ALTER": " yet",
-    "MERGE": " yet: send an INSERT and an UPDATE",
 }
 
 
@@ -220,21 +256,41 @@ def _create(reader: Reader) -> Kind:
     reader.take("CREATE")
     replaces = reader.take("OR", "REPLACE")
     is_temporary = bool(reader.take_any("TEMP", "TEMPORARY"))
-    what = reader.take_any("TABLE", "VIEW")
+    what = reader.take_any("TABLE", "VIEW", "SCHEMA")
     if not what:
-        raise UnimplementedError(f"CREATE {reader.word} is not served: tables and views can be created")
+        raise UnimplementedError(
+            f"CREATE {reader.word} is not served: tables, views and schemas can be created"
+        )
     if_not_exists = reader.take("IF", "NOT", "EXISTS")
     path = reader.name()
+    if what == "SCHEMA":
+        reader.end()
+        return CreateSchema(path, if_not_exists)
     columns = reader.brackets() if reader.token and reader.token.text == "(" else None
     query = None
+    with_data = True
     if reader.take("AS"):
-        query = reader.rest()
+        query, with_data = _with_data(reader)
     reader.end()
     if what == "VIEW":
         if query is None:
             raise reader.unexpected("AS and a query")
         return CreateView(path, query, columns, is_temporary, replaces, if_not_exists)
-    return CreateTable(path, query, columns, is_temporary, replaces, if_not_exists)
+    if query is None and columns is None:
+        raise reader.unexpected("the columns in brackets, or AS and a query")
+    return CreateTable(path, query, columns, is_temporary, replaces, if_not_exists, with_data)
+
+
+def _with_data(reader: Reader) -> tuple[str, bool]:
+    """Read a query behind which may stand WITH DATA or WITH NO DATA."""
+    last = [token.word for token in reader.tokens[-3:]]
+    without = last == ["WITH", "NO", "DATA"]
+    end = len(reader.tokens) - (3 if without else 2 if last[1:] == ["WITH", "DATA"] else 0)
+    if reader.token is None or end <= reader.at:
+        raise reader.unexpected("a query")
+    query = reader.text(reader.token.start, reader.tokens[end - 1].end)
+    reader.at = len(reader.tokens)
+    return query, not without
 
 
 def _drop(reader: Reader) -> Kind:
@@ -242,14 +298,48 @@ def _drop(reader: Reader) -> Kind:
         reader.take("PREPARE")
         return Deallocate(None if reader.take("ALL") else reader.name()[0])
     reader.take("DROP")
-    what = reader.take_any("TABLE", "VIEW")
+    what = reader.take_any("TABLE", "VIEW", "SCHEMA")
     if not what:
-        raise UnimplementedError(f"DROP {reader.word} is not served: tables and views can be dropped")
+        raise UnimplementedError(
+            f"DROP {reader.word} is not served: tables, views and schemas can be dropped"
+        )
     if_exists = reader.take("IF", "EXISTS")
     path = reader.name()
-    reader.take_any("CASCADE", "RESTRICT")
+    cascade = reader.take_any("CASCADE", "RESTRICT") == "CASCADE"
     reader.end()
-    return Drop(what, path, if_exists)
+    return Drop(what, path, if_exists, cascade)
+
+
+def _alter(reader: Reader) -> Kind:
+    if reader.word == "COMMENT":
+        return _comment(reader)
+    reader.take("ALTER")
+    what = reader.take_any("TABLE", "VIEW")
+    if not what:
+        raise UnimplementedError(f"ALTER {reader.word} is not served: tables and views can be altered")
+    if_exists = reader.take("IF", "EXISTS")
+    path = reader.name()
+    return Alter(what, path, if_exists, read_action(reader))
+
+
+def _comment(reader: Reader) -> Comment:
+    reader.take("COMMENT", "ON")
+    what = reader.take_any("TABLE", "VIEW", "COLUMN")
+    if not what:
+        raise UnimplementedError(
+            f"comments on {reader.word} are not served: tables, views and columns take them"
+        )
+    path = reader.name()
+    if not reader.take("IS"):
+        raise reader.unexpected("IS")
+    if reader.take("NULL"):
+        return Comment(what, path, None)
+    if reader.token is None or not reader.token.text.startswith("'"):
+        raise reader.unexpected("a text in single quotes, or NULL")
+    text = reader.token.value
+    reader.at += 1
+    reader.end()
+    return Comment(what, path, text)
 
 
 def _prepare(reader: Reader) -> Prepare:
@@ -294,10 +384,13 @@ _KINDS: dict[str, Callable[[Reader], Kind]] = {
     "INSERT": _whole(Write),
     "UPDATE": _whole(Write),
     "DELETE": _whole(Write),
+    "MERGE_INTO": _whole(Write),
     "PREPARE": _prepare,
     "EXECUTE": _execute,
     "EXPLAIN": _explain,
-    "MULTI": _whole(Pivot),
+    "ALTER": _alter,
+    # Several statements of DuckDB's own: it makes them of a PIVOT, and of a new column that is NOT NULL.
+    "MULTI": lambda reader: _alter(reader) if reader.word == "ALTER" else Pivot(reader.rest()),
     "PRAGMA": lambda reader: Shown(pragma_query(reader)),
 }
 """DuckDB's name of a statement's type → what reads it."""

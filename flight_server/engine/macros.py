@@ -21,6 +21,7 @@ NAMESPACES = "_namespaces"
 RELATIONS = "_relations"
 COLUMNS = "_columns"
 TYPES = "_types"
+CONSTRAINTS = "_constraints"
 EXTENSIONS = "_v._extensions"
 
 
@@ -46,6 +47,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             "shape": pa.int64(),
             "column_count": pa.int64(),
             "definition": pa.utf8(),
+            "has_primary_key": pa.bool_(),
+            "check_count": pa.int64(),
         }
     ),
     COLUMNS: _schema(
@@ -56,6 +59,22 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             "type": pa.int64(),
             "column_default": pa.utf8(),
             "is_nullable": pa.bool_(),
+            "comment": pa.utf8(),
+            "is_key": pa.bool_(),
+        }
+    ),
+    CONSTRAINTS: _schema(
+        {
+            "shape": pa.int64(),
+            "constraint_index": pa.int64(),
+            "constraint_type": pa.utf8(),
+            "constraint_text": pa.utf8(),
+            "expression": pa.utf8(),
+            "constraint_column_indexes": pa.list_(pa.int64()),
+            "constraint_column_names": pa.list_(pa.utf8()),
+            "constraint_name": pa.utf8(),
+            "referenced_table": pa.utf8(),
+            "referenced_column_names": pa.list_(pa.utf8()),
         }
     ),
     TYPES: _schema(
@@ -130,17 +149,20 @@ _TABLE_MACROS: Mapping[str, str] = {
         FROM temp.main.{NAMESPACES}""",
     "duckdb_tables()": f"""
         SELECT {_place("table")}, r.comment, {_TAGS} AS tags, false AS internal,
-            r.database_name = 'temp' AS temporary, false AS has_primary_key, r.rows AS estimated_size,
-            r.column_count, 0::BIGINT AS index_count, 0::BIGINT AS check_constraint_count,
-            r.definition AS sql
+            r.database_name = 'temp' AS temporary,
+            r.has_primary_key, r.rows AS estimated_size, r.column_count, 0::BIGINT AS index_count,
+            r.check_count AS check_constraint_count, r.definition AS sql
         FROM temp.main.{RELATIONS} r WHERE NOT r.is_view""",
+    "duckdb_constraints()": f"""
+        SELECT {_place("table")}, k.* EXCLUDE (shape)
+        FROM temp.main.{RELATIONS} r JOIN temp.main.{CONSTRAINTS} k USING (shape)""",
     "duckdb_views()": f"""
         SELECT {_place("view")}, r.comment, {_TAGS} AS tags, false AS internal,
             r.database_name = 'temp' AS temporary, r.column_count, r.definition AS sql,
             r.column_count IS NOT NULL AS is_bound
         FROM temp.main.{RELATIONS} r WHERE r.is_view""",
     "duckdb_columns()": f"""
-        SELECT {_place("table")}, r.column_name, r.column_index, NULL::VARCHAR AS comment,
+        SELECT {_place("table")}, r.column_name, r.column_index, r.comment,
             false AS internal, r.column_default, r.is_nullable, r.data_type, r.data_type_id,
             NULL::INTEGER AS character_maximum_length, r.numeric_precision, r.numeric_precision_radix,
             r.numeric_scale, {_TAGS} AS tags, false AS is_generated,
@@ -148,7 +170,7 @@ _TABLE_MACROS: Mapping[str, str] = {
         FROM ({_RELATION_COLUMNS}) r""",
     "pragma_table_info(wanted)": f"""
         SELECT column_index - 1 AS cid, column_name AS name, data_type AS type,
-            NOT is_nullable AS "notnull", column_default AS dflt_value, false AS pk
+            NOT is_nullable AS "notnull", column_default AS dflt_value, is_key AS pk
         FROM ({_RELATION_COLUMNS})
         WHERE (is_visible AND lower(name) = {_WRITTEN})
             OR lower(schema_name || '.' || name) = {_WRITTEN}
@@ -169,7 +191,6 @@ _TABLE_MACROS: Mapping[str, str] = {
     **{
         f"{function}()": _nothing(function)
         for function in (
-            "duckdb_constraints",
             "duckdb_dependencies",
             "duckdb_indexes",
             "duckdb_prepared_statements",

@@ -4,18 +4,19 @@ What does not come through here is never executed. `json_serialize_sql` gives th
 position of every table; a statement is let through when it is a single query, its table
 functions are in an allow-list, its functions are harmless, and every table it names is a CTE
 or can be resolved as a dataset. A statement that writes is read as the body of a CTE, which DuckDB
-can serialize too.
+can serialize too, a MERGE as a SELECT of its pieces.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 
 from flight_server.engine import shows
 from flight_server.engine.functions import Need
 from flight_server.engine.kinds import Kind, Shown, kind_of
+from flight_server.engine.merge import Merge, is_merge, read_merge
 from flight_server.engine.tokens import Reader
 from flight_server.engine.walk import (
     ColumnReference,
@@ -36,8 +37,9 @@ class ParsedStatement:
     Every SELECT is a scope with a number: `parents` leads from each to the one around it, and
     `aliases` are the names (folded) in its FROM clause that are not those of datasets. `functions`
     are the names (folded) of all that it calls. Of a statement that writes `sql` is the query around it,
-    `target` the table that it writes to. `need` is what it must be told of the catalog; of the names that
-    begin at the byte positions `dropped` the first part goes, None where a position is not known.
+    `target` the table that it writes to, `merge` its pieces where it is a MERGE, `returning` where the
+    RETURNING of an INSERT begins that knows no conflicts. `need` is what it must be told of the catalog; of
+    the names that begin at the byte positions `dropped` the first part goes, None where one is not known.
     """
 
     sql: bytes
@@ -52,6 +54,23 @@ class ParsedStatement:
     returns_rows: bool = True
     need: Need = Need.NOTHING
     dropped: tuple[int | None, ...] = ()
+    merge: Merge | None = None
+    returning: int | None = None
+
+    def written(self, query: str) -> str:
+        """Return the statement that writes, from the query around it."""
+        if self.merge is not None:
+            return self.merge.written(query)
+        end = len(query) - len(_WRITE_SUFFIX)
+        text = query[len(_WRITE_PREFIX) : end]
+        return text if self.returns_rows else text.removesuffix(_RETURNING)
+
+    @property
+    def write_node(self) -> Node | None:
+        """The node of an INSERT, UPDATE, DELETE or TRUNCATE, None of anything else."""
+        if self.target is None or self.merge is not None:
+            return None
+        return _write_node(self.tree)
 
     @property
     def names(self) -> tuple[TableName, ...]:
@@ -74,29 +93,44 @@ def parse(cursor: duckdb.DuckDBPyConnection, sql: str) -> ParsedStatement:
 
 
 def parse_write(cursor: duckdb.DuckDBPyConnection, sql: str) -> ParsedStatement:
-    """Parse one INSERT, UPDATE, DELETE or TRUNCATE. Raises InvalidArgumentError or UnimplementedError."""
+    """Parse one INSERT, UPDATE, DELETE, TRUNCATE or MERGE.
+
+    Raises InvalidArgumentError or UnimplementedError.
+    """
     reader = Reader(sql)
+    if is_merge(reader):
+        return _parse_merge(cursor, read_merge(sql))
     returns_rows = any(token.depth == 0 and token.word == "RETURNING" for token in reader.tokens)
     start = _target_start(reader)
     is_truncate = reader.tokens[0].word == "TRUNCATE"
     text = reader.text(0, reader.tokens[-1].end)
-    wrapped = WRITE_PREFIX + text + ("" if returns_rows or is_truncate else _RETURNING) + WRITE_SUFFIX
+    wrapped = _WRITE_PREFIX + text + ("" if returns_rows or is_truncate else _RETURNING) + _WRITE_SUFFIX
     tree = _tree(cursor, wrapped)
     _check(wrapped, tree)
-    written = tree["statements"][0]["node"]["cte_map"]["map"][0]["value"]["query_node"]
-    size = len(WRITE_PREFIX)
-    write = Write(written, start + size, size + len(text.encode()), returns_rows)
-    return _walked(cursor, wrapped, tree, write)
+    size = len(_WRITE_PREFIX)
+    write = Write(_write_node(tree), start + size, size + len(text.encode()), returns_rows)
+    found = _walked(cursor, wrapped, tree, write)
+    starts = [token.start for token in reader.tokens if token.depth == 0 and token.word == "RETURNING"]
+    is_plain = write.node["type"] == "INSERT_QUERY_NODE" and not write.node.get("on_conflict_info")
+    if not starts or not is_plain:
+        return found
+    return replace(found, returning=starts[-1] + size)
 
 
-WRITE_PREFIX, _RETURNING, WRITE_SUFFIX = "WITH _written AS (", " RETURNING *", ") FROM _written"
+_WRITE_PREFIX, _RETURNING, _WRITE_SUFFIX = "WITH _written AS (", " RETURNING *", ") FROM _written"
 
 
-def written_text(wrapped: str, returns_rows: bool) -> str:
-    """Return the statement that stands in the query around it."""
-    end = len(wrapped) - len(WRITE_SUFFIX)
-    text = wrapped[len(WRITE_PREFIX) : end]
-    return text if returns_rows else text.removesuffix(_RETURNING)
+def _write_node(tree: Node) -> Node:
+    node: Node = tree["statements"][0]["node"]["cte_map"]["map"][0]["value"]["query_node"]
+    return node
+
+
+def _parse_merge(cursor: duckdb.DuckDBPyConnection, merge: Merge) -> ParsedStatement:
+    query = _query(cursor, merge.select, _tree(cursor, merge.select))
+    target = next((table for table in query.tables if table.start == merge.target_start), None)
+    if target is None or target.name != TableName(target.name.path):
+        raise InvalidArgumentError("MERGE INTO takes the name of a table")
+    return replace(query, target=target, merge=merge, returns_rows=merge.returns_rows)
 
 
 _WRITE_HEADS = {"INSERT": ("INTO",), "UPDATE": (), "DELETE": ("FROM",), "TRUNCATE": ()}

@@ -16,12 +16,12 @@ from flight_server.engine.functions import Need
 from flight_server.engine.instance import hidden_path
 from flight_server.engine.introspection import Introspection
 from flight_server.engine.kinds import Kind
-from flight_server.engine.parse import ParsedStatement, parse, parse_write, read, written_text
+from flight_server.engine.parse import ParsedStatement, parse, parse_write, read
 from flight_server.engine.relations import Relations
 from flight_server.engine.splice import Place, splice
 from flight_server.engine.statement import Statement
 from flight_server.errors import InvalidArgumentError, LakehouseError, UnimplementedError
-from flight_server.frames.requests import TableName, is_system, is_version
+from flight_server.frames.requests import TableName, is_system, is_version, is_view
 
 _CACHED_BYTES = 64 * 1024 * 1024
 _MAX_VIEW_DEPTH = 16
@@ -81,6 +81,18 @@ class Ready:
         return name
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What stands for the dataset that a statement writes: `table` where it is written.
+
+    Elsewhere the dataset's `relation` is read, or what stands `instead` of it.
+    """
+
+    table: Place
+    relation: str
+    instead: Place | None = None
+
+
 class Preparation:
     """Prepares statements; remembers what a text parses to, and what it is over certain relations."""
 
@@ -107,28 +119,76 @@ class Preparation:
             self._writes.put(sql, found, weight(sql))
         return found
 
+    def check_expression(self, cursor: duckdb.DuckDBPyConnection, expression: str) -> None:
+        """Refuse what is no expression of columns and constants. Raises InvalidArgumentError."""
+        parsed = self._read_query(cursor, f"SELECT ({expression}\n)")
+        if parsed.tables or parsed.parameters or len(parsed.parents) != 1:
+            raise InvalidArgumentError("an expression here cannot read tables or take parameters")
+
+    def names(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[TableName, ...]:
+        """Return what a query names. Raises InvalidArgumentError when it is none."""
+        return self._read_query(cursor, sql).names
+
     def query(self, cursor: duckdb.DuckDBPyConnection, statement: Statement, sql: str) -> Ready:
         """Prepare a query that a statement holds. Raises InvalidArgumentError when it is none."""
         return self.prepare(cursor, statement, self._read_query(cursor, sql))
 
     def prepare(
-        self, cursor: duckdb.DuckDBPyConnection, statement: Statement, parsed: ParsedStatement, depth: int = 0
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        statement: Statement,
+        parsed: ParsedStatement,
+        depth: int = 0,
+        written: Written | None = None,
     ) -> Ready:
         """Resolve what a statement names, and put it in the place of the names."""
-        own, inner = self._own(cursor, statement, parsed, depth)
-        asked = tuple(name for name in parsed.names if name not in own)
+        names = _read_names(parsed, written)
+        own, inner = self._own(cursor, statement, names, depth)
+        asked = tuple(name for name in names if name not in own)
         found = dict(zip(asked, statement.questions.resolve(asked), strict=True)) if asked else {}
-        places = own | {name: Place(hidden_path(relation)) for name, relation in found.items()}
+        views = self._views(cursor, statement, found, depth)
+        places = own | {name: _place(relation, written) for name, relation in found.items()}
+        places |= {name: Place(query=view.sql) for name, view in views.items()}
+        inner += views.values()
+        sql = self._text(cursor, parsed, places, written)
+        reads_variables = any(view.reads_variables for view in inner) or not _READ_VARIABLES.isdisjoint(
+            parsed.functions
+        )
+        pins = [*(pin for view in inner for pin in view.pins), *found.values()]
+        need = max([parsed.need, *(view.need for view in inner)])
+        is_shared = not inner and not own and not reads_variables and written is None
+        return Ready(sql, places, asked, tuple(dict.fromkeys(pins)), reads_variables, is_shared, need)
+
+    def _views(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        statement: Statement,
+        found: Mapping[TableName, str],
+        depth: int,
+    ) -> dict[TableName, Ready]:
+        """Prepare the queries of the views among what names mean."""
+        views = {name: relation for name, relation in found.items() if is_view(relation)}
+        described = statement.questions.describe([*views.values()]) if views else {}
+        return {
+            name: self._view(cursor, statement, described[relation].definition or "", depth)
+            for name, relation in views.items()
+        }
+
+    def _text(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        parsed: ParsedStatement,
+        places: Mapping[TableName, Place],
+        written: Written | None,
+    ) -> str:
+        if written is not None:
+            return _spliced(cursor, parsed, places, written.table)
         key = (parsed.sql, tuple(places.items()))
         sql = self._spliced.get(key)
         if sql is None:
-            sql = _spliced(cursor, parsed, places)
+            sql = _spliced(cursor, parsed, places, None)
             self._spliced.put(key, sql, weight(sql))
-        reads_variables = not _READ_VARIABLES.isdisjoint(parsed.functions)
-        all_pins = tuple(dict.fromkeys([*(pin for view in inner for pin in view.pins), *found.values()]))
-        need = max([parsed.need, *(view.need for view in inner)])
-        is_shared = not own and not reads_variables
-        return Ready(sql, places, asked, all_pins, reads_variables, is_shared, need)
+        return sql
 
     def qualified(self, cursor: duckdb.DuckDBPyConnection, statement: Statement, sql: str) -> str:
         """Return a query with the full names of all that it names, as a view keeps it."""
@@ -149,13 +209,13 @@ class Preparation:
         return parsed
 
     def _own(
-        self, cursor: duckdb.DuckDBPyConnection, statement: Statement, parsed: ParsedStatement, depth: int
+        self, cursor: duckdb.DuckDBPyConnection, statement: Statement, names: Sequence[TableName], depth: int
     ) -> tuple[dict[TableName, Place], list[Ready]]:
         """Return the session's own tables and views among the names, and the queries of the views."""
         state = statement.caller.state
         places: dict[TableName, Place] = {}
         inner: list[Ready] = []
-        for name in parsed.names if state.tables or state.views else ():
+        for name in names if state.tables or state.views else ():
             table, view = state.table(name.path), state.view(name.path)
             if table is None and view is None:
                 continue
@@ -218,17 +278,33 @@ def _set_variables(cursor: duckdb.DuckDBPyConnection, variables: Mapping[str, st
         cursor.execute(f"SET VARIABLE {quote.identifier(name)} = {value}")
 
 
+def _read_names(parsed: ParsedStatement, written: Written | None) -> tuple[TableName, ...]:
+    """Return the names that a statement reads."""
+    if written is None:
+        return parsed.names
+    return tuple(dict.fromkeys(table.name for table in parsed.tables if table is not parsed.target))
+
+
+def _place(relation: str, written: Written | None) -> Place:
+    if written is not None and written.instead is not None and relation == written.relation:
+        return written.instead
+    return Place(hidden_path(relation))
+
+
 def _spliced(
-    cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, places: Mapping[TableName, Place]
+    cursor: duckdb.DuckDBPyConnection,
+    parsed: ParsedStatement,
+    places: Mapping[TableName, Place],
+    target: Place | None,
 ) -> str:
     """Splice, then read the result with the same parse: it may name hidden relations and nothing else."""
-    sql = splice(cursor, parsed, places)
+    sql = splice(cursor, parsed, places, target)
     is_write = parsed.target is not None
     if is_write:
-        sql = written_text(sql, parsed.returns_rows)
+        sql = parsed.written(sql)
     wanted: Counter[TableName] = Counter()
     for table in parsed.tables:
-        place = places[table.name]
+        place = target if target is not None and table is parsed.target else places[table.name]
         wanted.update([TableName(place.path)] if place.path else _tables(cursor, place.query))
     try:
         named = Counter(_tables(cursor, sql, is_write))

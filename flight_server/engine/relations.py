@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from flight_server.domain import partitions
-from flight_server.domain.columns import by_name
+from flight_server.domain.declarations import INITIAL, by_id, column_id, text
 from flight_server.engine import quote
 from flight_server.engine.binding import sql_types
 from flight_server.engine.failures import Failures
@@ -39,7 +40,7 @@ class Relations:
 
     def __init__(self, instance: Instance, stores: Mapping[str, ObjectStore], failures: Failures) -> None:
         self._cursor = instance.cursor()
-        self._stores = stores
+        self.stores = stores
         self._failures = failures
         self._lock = threading.Lock()
         self._made: OrderedDict[str, None] = OrderedDict()
@@ -79,35 +80,59 @@ class Relations:
             self._cursor.execute(f"DROP VIEW {_qualified(name)}")
             del self._made[name]
 
+    def select(self, relation: Relation) -> str:
+        """Return the query that reads a relation. Raises FailedPreconditionError if objects are gone."""
+        with self._lock:
+            return self._select(relation)
+
     def _select(self, relation: Relation) -> str:
-        schema = _schema(relation.schema)
-        types = self._types(schema)
-        groups = [group for group in relation.groups if group.objects]
-        if not groups:
-            return _select_nothing(types)
-        return " UNION ALL ".join(self._select_group(schema, types, group) for group in groups)
+        return select_objects(self._cursor, self.stores, relation)
 
-    def _types(self, schema: pa.Schema) -> Mapping[str, str]:
-        """Return DuckDB's type for each column of a schema."""
-        _, types = sql_types(self._cursor, schema)
-        return dict(zip(schema.names, types, strict=True))
 
-    def _select_group(self, schema: pa.Schema, types: Mapping[str, str], group: ObjectGroup) -> str:
-        own = by_name(_schema(group.schema))
-        columns = [_column(field, types[field.name], own.get(field.name.lower())) for field in schema]
-        paths = ", ".join(quote.text(self._path(bucket, key)) for bucket, key in group.objects)
-        options = _partition_options(own.values())
-        # The schema's name keeps clear of the macros that stand before read_parquet for clients.
-        return f"SELECT {', '.join(columns)} FROM system.main.read_parquet([{paths}]{options})"  # noqa: S608 - quoted
+def select_objects(
+    cursor: duckdb.DuckDBPyConnection,
+    stores: Mapping[str, ObjectStore],
+    relation: Relation,
+    object_column: str | None = None,
+) -> str:
+    """Return the SELECT that reads a relation; an `object_column` tells the path of each row's object.
 
-    def _path(self, bucket: str, key: str) -> str:
-        store = self._stores.get(bucket)
-        if store is None:
-            raise FailedPreconditionError(f"bucket {bucket} is not open in this engine process")
-        if not store.exists(key):
-            named = "an object that was ingested" if store.is_managed(key) else f"object {key!r}"
-            raise FailedPreconditionError(f"{named} is missing from bucket {bucket}: bring it back")
-        return _GLOB_CHARACTERS.sub(r"[\g<0>]", store.path(key))
+    Raises FailedPreconditionError when an object is missing.
+    """
+    schema = _schema(relation.schema)
+    types = dict(zip(schema.names, sql_types(cursor, schema)[1], strict=True))
+    groups = [group for group in relation.groups if group.objects]
+    if not groups:
+        return _select_nothing(types | ({object_column: "VARCHAR"} if object_column else {}))
+    return " UNION ALL ".join(_select_group(stores, types, schema, group, object_column) for group in groups)
+
+
+def _select_group(
+    stores: Mapping[str, ObjectStore],
+    types: Mapping[str, str],
+    schema: pa.Schema,
+    group: ObjectGroup,
+    object_column: str | None,
+) -> str:
+    own = by_id(_schema(group.schema))
+    columns = [_column(field, types[field.name], own.get(column_id(field))) for field in schema]
+    paths = ", ".join(quote.text(_path(stores, bucket, key)) for bucket, key in group.objects)
+    options = _partition_options(own.values())
+    if object_column is not None:
+        columns.append(quote.identifier(object_column))
+        options += f", filename = {quote.text(object_column)}"
+    # The schema's name keeps clear of the macros that stand before read_parquet for clients.
+    return f"SELECT {', '.join(columns)} FROM system.main.read_parquet([{paths}]{options})"  # noqa: S608 - quoted
+
+
+def _path(stores: Mapping[str, ObjectStore], bucket: str, key: str) -> str:
+    store = stores.get(bucket)
+    if store is None:
+        raise FailedPreconditionError(f"bucket {bucket} is not open in this engine process")
+    if not store.exists(key):
+        named = "an object that was ingested" if store.is_managed(key) else f"object {key!r}"
+        raise FailedPreconditionError(f"{named} is missing from bucket {bucket}: bring it back")
+    return _GLOB_CHARACTERS.sub(r"[\g<0>]", store.path(key))
 
 
 _GLOB_CHARACTERS = re.compile(r"[*?\[]")
@@ -124,7 +149,7 @@ def _qualified(name: str) -> str:
 
 def _column(field: "pa.Field[Any]", sql_type: str, own: "pa.Field[Any] | None") -> str:
     name = quote.identifier(field.name)
-    source = "NULL" if own is None else quote.identifier(own.name)
+    source = (text(field, INITIAL) or "NULL") if own is None else quote.identifier(own.name)
     # Parquet has no arrays of fixed size: its reader gives lists.
     if own is None or not own.type.equals(field.type) or _holds_arrays(field.type):
         source = f"CAST({source} AS {sql_type})"

@@ -5,23 +5,48 @@ from dataclasses import dataclass
 
 import duckdb
 
+from flight_server.domain.declarations import CHECK, PRIMARY_KEY, UNIQUE, Constraint
+from flight_server.engine import quote
 from flight_server.engine.tokens import Reader
 from flight_server.errors import InvalidArgumentError
 
-_TABLE = "t"
-_EXPRESSIONS = """
-    SELECT column_default FROM duckdb_columns() WHERE NOT internal
-    UNION ALL SELECT generation_expression FROM duckdb_columns() WHERE NOT internal
-    UNION ALL SELECT expression FROM duckdb_constraints()
+_COLUMNS = """
+    SELECT column_name, data_type, is_nullable, column_default, generation_expression
+    FROM duckdb_columns() WHERE NOT internal ORDER BY column_index
 """
+_CONSTRAINTS = """
+    SELECT constraint_type, constraint_name, constraint_column_names, expression
+    FROM duckdb_constraints() ORDER BY constraint_index
+"""
+_KINDS = {"PRIMARY KEY": PRIMARY_KEY, "UNIQUE": UNIQUE, "CHECK": CHECK}
+
+
+@dataclass(frozen=True, slots=True)
+class DefinedColumn:
+    """A column; `kind` is its type in SQL, `default` and `generated` are expressions."""
+
+    name: str
+    kind: str
+    is_nullable: bool
+    default: str | None
+    generated: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """The text between the brackets of CREATE TABLE as DuckDB writes it, and the expressions in it."""
+    """What stands between the brackets of CREATE TABLE: as DuckDB writes it, and what it means."""
 
-    columns: str
-    expressions: tuple[str, ...]
+    text: str
+    columns: tuple[DefinedColumn, ...]
+    constraints: tuple[Constraint, ...]
+
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """All expressions in it."""
+        found = [column.default for column in self.columns]
+        found += [column.generated for column in self.columns]
+        found += [constraint.expression for constraint in self.constraints]
+        return tuple(expression for expression in found if expression is not None)
 
 
 class Definitions:
@@ -31,12 +56,12 @@ class Definitions:
         self._lock = threading.Lock()
         self._instance: duckdb.DuckDBPyConnection | None = None
 
-    def check(self, columns: str) -> Definition:
-        """Return a definition as DuckDB understands it. Raises InvalidArgumentError."""
+    def check(self, columns: str, name: str = "t") -> Definition:
+        """Return the definition of a table as DuckDB understands it. Raises InvalidArgumentError."""
         with self._lock:
             if self._instance is None:
                 self._instance = _locked()
-            return _understood(self._instance, columns)
+            return _understood(self._instance, columns, name)
 
 
 def _locked() -> duckdb.DuckDBPyConnection:
@@ -46,18 +71,24 @@ def _locked() -> duckdb.DuckDBPyConnection:
     return instance
 
 
-def _understood(instance: duckdb.DuckDBPyConnection, columns: str) -> Definition:
-    statement = f"CREATE TABLE {_TABLE} ({columns}\n)"
+def _understood(instance: duckdb.DuckDBPyConnection, columns: str, name: str) -> Definition:
+    statement = f"CREATE TABLE {quote.identifier(name)} ({columns}\n)"
     if len(instance.extract_statements(statement)) != 1:
         raise InvalidArgumentError("the definitions of the columns cannot be read")
     instance.begin()
     try:
         instance.execute(statement)
         (sql,) = instance.execute("SELECT sql FROM duckdb_tables()").fetchall()[0]
-        expressions = instance.execute(_EXPRESSIONS).fetchall()
+        described = instance.execute(_COLUMNS).fetchall()
+        promised = instance.execute(_CONSTRAINTS).fetchall()
     finally:
         instance.rollback()
     text = Reader(str(sql))
     text.take("CREATE", "TABLE")
     text.name()
-    return Definition(text.brackets(), tuple(found for (found,) in expressions if found is not None))
+    constraints = tuple(
+        Constraint(_KINDS[kind], own, tuple(names), expression)
+        for kind, own, names, expression in promised
+        if kind in _KINDS
+    )
+    return Definition(text.brackets(), tuple(DefinedColumn(*row) for row in described), constraints)

@@ -10,6 +10,7 @@ stream that nobody reads blocks nothing.
 """
 
 import itertools
+import re
 import threading
 from dataclasses import dataclass, field
 
@@ -61,7 +62,7 @@ class EngineSession:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def holdings(self) -> list[str]:
-        """Return what would be gone with this state, in words; what a rollback would bring back is held too."""
+        """Return what would be gone with this state, in words; what a rollback brings back is held too."""
         saved = self.saved or _Saved("", {}, {})
         return [
             *(f"temporary table {table.name}" for table in (saved.tables | self.tables).values()),
@@ -81,6 +82,14 @@ class EngineSession:
 
 NOTHING = EngineSession()
 """The state of sessions that have none; never changed."""
+
+
+_HIDDEN_NAME = re.compile(rf'"{SESSION_MARK}\d+{SESSION_MARK}((?:[^"]|"")*)"')
+
+
+def shown(text: str) -> str:
+    """Return a text with the names that clients know in the place of those of hidden tables."""
+    return _HIDDEN_NAME.sub(r"\1", text)
 
 
 def is_temporary(path: tuple[str, ...]) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import duckdb
 
 from flight_server.engine import quote
-from flight_server.engine.columns import Renamed, aliases, renamed
+from flight_server.engine.columns import Renamed, aliases, renamed, returned
 from flight_server.engine.parse import ParsedStatement, parse
 from flight_server.engine.time_travel import clause_span
 from flight_server.engine.walk import Node, TableReference
@@ -43,15 +43,26 @@ class Place:
 
 
 def splice(
-    cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, places: Mapping[TableName, Place]
+    cursor: duckdb.DuckDBPyConnection,
+    parsed: ParsedStatement,
+    places: Mapping[TableName, Place],
+    target: Place | None = None,
 ) -> str:
-    """Return the statement with every dataset name replaced by what stands for it."""
+    """Return the statement with every dataset name replaced by what stands for it.
+
+    For the table that it writes to that is `target`, where one is given.
+    """
     chosen = aliases(parsed)
     columns = list(renamed(parsed, chosen))
+    written = target or (places[parsed.target.name] if parsed.target is not None else None)
+    if written is not None:
+        own = {id(found.column): found for found in returned(parsed, written.path[-1])}
+        columns = [found for found in columns if id(found.column) not in own] + [*own.values()]
     edits = [_column_edit(parsed.sql, column) for column in columns]
     edits += [_dropped_edit(parsed.sql, start) for start in parsed.dropped]
     for table in parsed.tables:
-        found = _table_edits(parsed.sql, table, places[table.name].sql, chosen[id(table)])
+        place = target if target is not None and table is parsed.target else places[table.name]
+        found = _table_edits(parsed.sql, table, place.sql, chosen[id(table)])
         edits += found or [None]
     if None in edits:
         return _rewritten(cursor, parsed, places, chosen, columns)

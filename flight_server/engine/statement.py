@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import duckdb
 import pyarrow as pa
@@ -14,6 +15,7 @@ from flight_server.engine import quote
 from flight_server.engine.instance import Instance, measure_progress
 from flight_server.engine.sessions import NOTHING, EngineSession
 from flight_server.errors import CallCancelledError
+from flight_server.frames.changes import Namespace, StatementChange, Target
 from flight_server.frames.requests import Relation, TableName
 
 Resolve = Callable[[Sequence[TableName]], Sequence[str]]
@@ -27,6 +29,17 @@ Describe = Callable[[Sequence[str]], Mapping[str, Relation]]
 
 Rows = Callable[[str], pa.Table]
 """System table → all of its rows."""
+
+
+class FindTarget(Protocol):
+    """Dataset name → what is to be changed; with `creates` it need not exist."""
+
+    def __call__(self, path: Sequence[str], *, creates: bool) -> Target:
+        """Raise NotFoundError, PermissionDeniedError, FailedPreconditionError."""
+
+
+FindNamespace = Callable[[str], Namespace]
+"""Name of a schema that is to be made or dropped → what there is."""
 
 
 class Running:
@@ -88,6 +101,8 @@ class Questions:
     qualify: Qualify
     describe: Describe
     rows: Rows
+    target: FindTarget
+    namespace: FindNamespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +139,15 @@ class Statement:
 class Done:
     """What a statement with effects did, or what the gateway is to do for it.
 
-    `messages` are the rows that it returned, as FlightData messages, the schema first.
+    `messages` are the rows that it returned, as FlightData messages, the schema first. Objects that its
+    `changes` name are written; `discard` removes them when the changes are not kept.
     """
 
     count: int = 0
     verb: Verb | None = None
     messages: tuple[bytes, ...] = ()
+    changes: tuple[StatementChange, ...] = ()
+    discard: Callable[[], None] = lambda: None
 
 
 @contextmanager

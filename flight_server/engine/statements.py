@@ -56,7 +56,7 @@ class Statements:
         self._failures = failures
         self._preparation = Preparation(relations, Introspection(instance))
         self.sessions = EngineSessions(instance)
-        self._effects = Effects(instance, self._preparation, self.sessions)
+        self._effects = Effects(instance, self._preparation, self.sessions, relations)
         self._bindings = Bindings()
 
     def plan(self, statement: Statement, runs: bool) -> Planned | Done:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from flight_server.engine import quote
-from flight_server.engine.tokens import tokens
+from flight_server.engine.merge import is_merge
+from flight_server.engine.tokens import Reader, tokens
+from flight_server.errors import InvalidArgumentError
 
 SqlType: TypeAlias = Any
 """A `DuckDBPyType`, whose `children` the stubs do not know."""
@@ -97,6 +99,14 @@ def carried(sql: str, kinds: Sequence[SqlType], is_query: bool, casts: Casts) ->
     expressions = [_expression(column, kind, casts) for column, kind in zip(columns, kinds, strict=True)]
     if expressions == columns:
         return sql
+    if is_merge(Reader(sql)):
+        lossy = next(
+            at for at, (name, own) in enumerate(zip(expressions, columns, strict=True)) if name != own
+        )
+        raise InvalidArgumentError(
+            f"column {lossy + 1} of RETURNING is {kinds[lossy]}, which does not travel as it is: "
+            f"cast it to {travelling(kinds[lossy], casts)}"
+        )
     end = max((token.end for token in tokens(sql)), default=0)
     inner, chosen, names = sql.encode()[:end].decode(), ", ".join(expressions), ", ".join(columns)
     if is_query:

@@ -1,24 +1,32 @@
 """Runs statements that write a table of the instance, once for each row of their parameters.
 
-All rows are one atomic unit. An INSERT of nothing but parameters reads them as one Arrow table.
+An INSERT of nothing but parameters reads them as one Arrow table.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 import duckdb
+import pyarrow as pa
 
 from flight_server.engine import parameters, quote
 from flight_server.engine.binding import bind
+from flight_server.engine.markers import markers
 from flight_server.engine.parse import ParsedStatement
 from flight_server.engine.preparation import Ready
+from flight_server.engine.sessions import shown
 from flight_server.engine.statement import Statement
 from flight_server.engine.streams import conform
 from flight_server.errors import InvalidArgumentError
 from flight_server.frames.flight_data import BatchFramer, encapsulated_header, pieces
 
 Cursor = duckdb.DuckDBPyConnection
+
+Runs: TypeAlias = Sequence[parameters.Values | None]
+Before: TypeAlias = Callable[[str, Runs], None]
+"""What comes before the first run: it is given the text, and the values of each run."""
 
 _BATCH_ROWS = 32_768
 _PARAMETERS = "_parameters"
@@ -38,39 +46,54 @@ def one_row(cursor: Cursor, sql: str, statement: Statement) -> tuple[str, parame
     return binding.text, next(bound.rows())
 
 
-def changed(cursor: Cursor, ready: Ready, parsed: ParsedStatement, statement: Statement) -> int:
+def changed(
+    cursor: Cursor,
+    ready: Ready,
+    parsed: ParsedStatement,
+    statement: Statement,
+    before: Before = lambda _text, _runs: None,
+) -> int:
     """Run a statement and return how many rows it changed in all."""
-    if not statement.messages:
-        return _count(cursor, ready.sql, None)
-    insert = _insert_from_table(cursor, ready, parsed, statement)
-    if insert is not None:
-        return _count(cursor, insert, None)
+    insert = _insert_from_table(cursor, ready, parsed, statement) if statement.messages else None
+    if insert is not None or not statement.messages:
+        before(insert or ready.sql, [None])
+        return _count(cursor, insert or ready.sql, None)
     binding, bound = parameters.bind_values(cursor, ready.sql, statement.messages)
-    with _atomic(cursor):
-        return sum(_count(cursor, binding.sql, values) for values in bound.rows())
+    rows = list(bound.rows())
+    before(binding.text, rows)
+    return sum(_count(cursor, binding.sql, values) for values in rows)
 
 
-def returned(cursor: Cursor, ready: Ready, statement: Statement) -> tuple[int, tuple[bytes, ...]]:
+def returned(
+    cursor: Cursor, ready: Ready, statement: Statement, before: Before = lambda _text, _runs: None
+) -> tuple[int, tuple[bytes, ...]]:
     """Run a statement with RETURNING; return how many rows, and these as messages, the schema first."""
-    rows: Iterator[parameters.Values | None] = iter([None])
+    rows: list[parameters.Values | None] = [None]
     if statement.messages:
         binding, bound = parameters.bind_values(cursor, ready.sql, statement.messages)
-        rows = bound.rows()
+        rows = list(bound.rows())
     else:
         binding = bind(cursor, ready.sql)
-    framer = BatchFramer(binding.schema)
-    messages = [b"".join(pieces(encapsulated_header(memoryview(binding.schema.serialize()))))]
+    before(binding.text, rows)
+    schema = binding.schema
+    framer = BatchFramer(schema)
+    messages = [b"".join(pieces(encapsulated_header(memoryview(named(schema).serialize()))))]
     count = 0
-    with _atomic(cursor):
-        for values in rows:
-            for batch in cursor._submit(binding.sql, values, "stream", _BATCH_ROWS).arrow_reader():
-                count += batch.num_rows
-                messages += [b"".join(message) for message in framer.frame(conform(batch, binding.schema))]
+    for values in rows:
+        for batch in cursor._submit(binding.sql, values, "stream", _BATCH_ROWS).arrow_reader():
+            count += batch.num_rows
+            messages += [b"".join(message) for message in framer.frame(conform(batch, schema))]
     return count, tuple(messages)
 
 
+def named(schema: pa.Schema) -> pa.Schema:
+    """Return what a statement returns with the names that clients know in those of its columns."""
+    return pa.schema([field.with_name(shown(field.name)) for field in schema])
+
+
 @contextmanager
-def _atomic(cursor: Cursor) -> Iterator[None]:
+def atomic(cursor: Cursor) -> Iterator[None]:
+    """Run what is in the block as one transaction of the instance."""
     cursor.begin()
     try:
         yield
@@ -83,6 +106,15 @@ def _atomic(cursor: Cursor) -> Iterator[None]:
 def _count(cursor: Cursor, sql: str, values: parameters.Values | None) -> int:
     rows = cursor.execute(sql, values).fetchall()
     return int(rows[0][0]) if rows else 0
+
+
+def given(text: str, values: parameters.Values | None) -> dict[str, Any] | None:
+    """Return those of a statement's values that a part of its text takes, by name or number."""
+    if values is None:
+        return None
+    named = values if isinstance(values, dict) else {str(at + 1): item for at, item in enumerate(values)}
+    used = {marker.name.lower() for marker in markers(text)}
+    return {name: value for name, value in named.items() if name.lower() in used} or None
 
 
 def _insert_from_table(
@@ -111,9 +143,11 @@ def _insert_from_table(
 
 def _values_row(parsed: ParsedStatement) -> list[str] | None:
     """Return the parameters of an INSERT whose one row of VALUES holds nothing else."""
-    written = parsed.tree["statements"][0]["node"]["cte_map"]["map"][0]["value"]["query_node"]
-    if written["type"] != "INSERT_QUERY_NODE" or not written.get("select_statement"):
+    written = parsed.write_node
+    if written is None or written["type"] != "INSERT_QUERY_NODE" or not written.get("select_statement"):
         return None
+    if written.get("on_conflict_info"):
+        return None  # a later row may conflict with an earlier one, which is no error
     source = (written["select_statement"].get("node") or {}).get("from_table") or {}
     rows = source.get("values") or [] if source.get("type") == "EXPRESSION_LIST" else []
     if len(rows) != 1 or any(value["type"] != "VALUE_PARAMETER" for value in rows[0]):

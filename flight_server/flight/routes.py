@@ -1,6 +1,6 @@
 """The shape of the routing tables: what is asked for → who answers."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -9,6 +9,7 @@ from flight_server.flight.wire.tickets import Answer, Polled
 
 if TYPE_CHECKING:
     from flight_server.services.cancel import CancelService
+    from flight_server.services.compact import CompactService
     from flight_server.services.flights import FlightService
     from flight_server.services.ingest import IngestService
     from flight_server.services.keys import KeyService
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from flight_server.services.sessions import SessionService
     from flight_server.services.sweep import SweepService
     from flight_server.services.tables import TableService
+    from flight_server.services.temporary import TemporaryIngest
     from flight_server.services.transactions import TransactionService
 
 Messages: TypeAlias = AsyncIterator[bytes]
@@ -33,7 +35,9 @@ SchemaHandler: TypeAlias = Callable[[CallContext, Any], Awaitable[bytes]]
 StreamHandler: TypeAlias = Callable[[CallContext, Any], Messages]
 FlightsHandler: TypeAlias = Callable[[CallContext, str], AsyncIterator[tuple[Sequence[str], Answer]]]
 PutHandler: TypeAlias = Callable[[CallContext, Any, Messages], Awaitable[bytes]]
-ActionHandler: TypeAlias = Callable[[CallContext, bytes], Awaitable[Sequence[bytes]]]
+ActionHandler: TypeAlias = Callable[
+    [CallContext, bytes], Awaitable[Sequence[bytes]] | AsyncGenerator[bytes, None]
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,10 @@ class Services:
     query: "QueryService"
     prepared: "PreparedService"
     ingest: "IngestService"
+    temporary: "TemporaryIngest"
     transactions: "TransactionService"
     register: "RegisterService"
+    compact: "CompactService"
     sweep: "SweepService"
     migration: "MigrationService"
     metadata: "MetadataService"
@@ -59,7 +65,7 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class ActionRoute:
-    """An action's handler (body → result bodies) and what ListActions says about it."""
+    """An action's handler (body → result bodies, at once or one by one) and what ListActions says of it."""
 
     handler: ActionHandler
     description: str

@@ -263,8 +263,14 @@ class _Service:
         if route is None:
             raise UnimplementedError(_REFUSED.get(name) or self._unknown(name))
         record.command = name
-        for result in await route.handler(call, body):
-            yield messages.encode("Result", body=result)
+        answer = route.handler(call, body)
+        if isinstance(answer, AsyncGenerator):
+            async with aclosing(answer) as results:
+                async for result in results:
+                    yield messages.encode("Result", body=result)
+        else:
+            for result in await answer:
+                yield messages.encode("Result", body=result)
 
     def _unknown(self, name: str) -> str:
         return f"no action {name[:100]!r}; the actions here are: {', '.join(self._routes.actions)}"

@@ -10,23 +10,28 @@
 | forget | session | | forgotten |
 | progress | query | | measured (done: 0 to 1, or null) |
 | upload | bucket, dataset_id, evolves, is_digested | dataset's schema | stored (objects, digest; schema) |
+| compact | bucket, dataset_id, relations, sort_by, object_bytes | schemas | progress (rows)…, stored |
 | digest | | | digested (digest) |
 | inspect | objects | | inspected (rows, bytes; schemas) |
 | types | | a schema | typed (DuckDB's names of the types; the schema that SQL gives) |
 | facts | | | facts (keywords, functions and casts of DuckDB) |
 | list | bucket, key | | page (objects: key, bytes, age in seconds)…, end |
+| missing | bucket, keys | | lacking (keys) |
 | delete | bucket, keys | | deleted |
 
 A `planned` statement was bound (sql, names, digest, is_update, is_shared; row schema, parameter schema);
-one with effects was `done`, if the request `runs` it (count, verb, holdings; rows as messages in parts).
+one with effects was `done`, if the request `runs` it (count, verb, holdings, changes; rows as messages and
+schemas of changes in parts). Where it brings `changes` the engine process then waits for `keep` or `discard`.
 A `query` is the id of a statement whose progress is measured; others have none.
 The gateway answers `stored` with `keep` or `discard`. While a plan or an execute is under way the engine
 process may ask questions: `resolve` (names → relations), `qualify` (names → full paths), `describe`
-(relations → objects and schemas) and `rows` (a system table or one of `LISTED`, page by page: `after` is null
-or the `next` of the page before). Any answer may be `error`.
+(relations → objects and schemas, of views the query), `rows` (a system table or one of `LISTED`, page by
+page: `after` is null or the `next` of the page before), `target` (the dataset or view of a path, to be
+changed; with `creates` the place for a new one) and `namespace` (a schema that is to be made or dropped).
+Any answer may be `error`. What is said of changes is in `changes.py`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,14 +70,23 @@ def is_session(relation: str) -> bool:
     return relation.startswith(SESSION_MARK)
 
 
+VIEW_MARK = "view:"
+"""What the relations of views begin with; `describe` tells their query."""
+
+
+def is_view(relation: str) -> bool:
+    """Tell whether a relation is a view of the catalog, to be expanded into its query."""
+    return relation.startswith(VIEW_MARK)
+
+
 def is_version(relation: str) -> bool:
     """Tell whether a relation is a dataset's: these are `<dataset id>@<version>`."""
-    return "@" in relation
+    return "@" in relation and not is_view(relation)
 
 
 def is_system(relation: str) -> bool:
     """Tell whether a relation is a system table."""
-    return not is_version(relation) and not is_session(relation)
+    return not is_version(relation) and not is_session(relation) and not is_view(relation)
 
 
 LISTED_SESSION, LISTED_NAMES, LISTED_TABLES = "listed.session", "listed.names", "listed.tables"
@@ -90,10 +104,14 @@ class ObjectGroup:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A dataset version as an engine process reads it: its columns and its objects by schema."""
+    """A dataset version as an engine process reads it: its columns and its objects by schema.
+
+    A view has a `definition` instead, a query whose tables have full names; its schema may be empty.
+    """
 
     schema: bytes
     groups: tuple[ObjectGroup, ...]
+    definition: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +160,7 @@ def encode_relations(relations: Mapping[str, Relation]) -> Frame:
             "groups": [
                 {"schema": number(group.schema), "objects": group.objects} for group in relation.groups
             ],
+            "definition": relation.definition,
         }
         for name, relation in relations.items()
     }
@@ -160,6 +179,7 @@ def decode_relations(frame: Frame) -> dict[str, Relation]:
                 )
                 for group in described["groups"]
             ),
+            described["definition"],
         )
         for name, described in frame.fields["relations"].items()
     }
@@ -177,12 +197,6 @@ def statement_fields(
         "has_state": session.has_state,
     }
     return {"sql": sql, "relations": pairs, "caller": caller}
-
-
-def encode_done(count: int, verb: Verb | None, holdings: Sequence[str], messages: Sequence[bytes]) -> Frame:
-    """Tell what a statement with effects did, and what its session keeps now."""
-    fields = {"count": count, "verb": verb and asdict(verb), "holdings": [*holdings]}
-    return with_parts("done", fields, messages)
 
 
 def decode_verb(encoded: Mapping[str, Any] | None) -> Verb | None:

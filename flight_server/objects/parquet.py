@@ -26,13 +26,17 @@ class DatasetWriter:
     """Collects batches into row groups and writes them as objects of one dataset.
 
     A thread of its own encodes one row group while the next is collected; whoever calls waits for
-    it before it touches what that thread works on.
+    it before it touches what that thread works on. `schema` is that of the objects; one that has
+    `object_bytes` is closed, and another begun.
     """
 
-    def __init__(self, store: ObjectStore, dataset_id: str, schema: pa.Schema) -> None:
+    def __init__(
+        self, store: ObjectStore, dataset_id: str, schema: pa.Schema, object_bytes: int = _OBJECT_BYTES
+    ) -> None:
         self._store = store
         self._dataset_id = dataset_id
-        self._schema = schema
+        self.schema = schema
+        self._object_bytes = object_bytes
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = self._object_rows = 0
         self._dictionary_columns: list[str] | None = None
@@ -57,7 +61,7 @@ class DatasetWriter:
         self._await_encoder()
         self._end_encoder()
         if self._pending:
-            self._encode(pa.Table.from_batches(self._pending, schema=self._schema))
+            self._encode(pa.Table.from_batches(self._pending, schema=self.schema))
         self._close_object()
         return self._stored
 
@@ -76,7 +80,7 @@ class DatasetWriter:
 
     def _flush(self) -> None:
         """Hand the full row groups to the encoder; the rest stays pending unless there are none."""
-        table = pa.Table.from_batches(self._pending, schema=self._schema)
+        table = pa.Table.from_batches(self._pending, schema=self.schema)
         full = table.num_rows // ROW_GROUP_ROWS * ROW_GROUP_ROWS or table.num_rows
         rest = table.slice(full)
         self._pending, self._pending_rows, self._pending_bytes = rest.to_batches(), rest.num_rows, rest.nbytes
@@ -100,7 +104,7 @@ class DatasetWriter:
         except pa.ArrowException as error:
             raise InvalidArgumentError(f"the data cannot be written as Parquet: {error}") from error
         self._object_rows += table.num_rows
-        if self._target is not None and self._target.bytes >= _OBJECT_BYTES:
+        if self._target is not None and self._target.bytes >= self._object_bytes:
             self._close_object()
 
     def _open_object(self, first: pa.Table) -> pq.ParquetWriter:
@@ -109,7 +113,7 @@ class DatasetWriter:
         self._target = self._store.create(self._store.new_key(self._dataset_id))
         self._parquet = pq.ParquetWriter(
             cast("Any", self._target),  # any object with write() will do
-            self._schema,
+            self.schema,
             compression="zstd",
             compression_level=_COMPRESSION_LEVEL,
             use_dictionary=cast("Any", self._dictionary_columns),

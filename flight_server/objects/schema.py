@@ -152,14 +152,22 @@ class Conformer:
         self._is_identity = uploaded.equals(self.schema, check_metadata=False)
 
     def conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the batch with the dataset's columns. Raises InvalidArgumentError."""
+        """Return the batch with the dataset's columns. Raises InvalidArgumentError, for NULL too."""
         if self._is_identity:
+            _check_nulls(batch.columns, self.schema)
             return batch
         columns = [
             pa.nulls(batch.num_rows, field.type) if at is None else _cast(batch.column(at), field)
             for at, field in zip(self._order, self.schema, strict=True)
         ]
+        _check_nulls(columns, self.schema)
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def _check_nulls(columns: Sequence[Any], schema: pa.Schema) -> None:
+    for column, field in zip(columns, schema, strict=True):
+        if not field.nullable and column.null_count:
+            raise InvalidArgumentError(f"NOT NULL constraint failed: column {field.name!r} holds NULL")
 
 
 def _target(uploaded: pa.Schema, stored: pa.Schema, target: pa.Schema, *, evolves: bool) -> pa.Schema:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import DatasetFilter
 from flight_server.domain.pattern import like
+from flight_server.domain.staging import Snapshot
 from flight_server.domain.statement import Plan
 from flight_server.services.listing import DatasetListing
 from flight_server.services.query import QueryService
-from flight_server.services.resolution import Names, Snapshot
+from flight_server.services.resolution import Names
 from flight_server.services.sql_schemas import SqlSchemas
 
 

@@ -2,36 +2,39 @@
 
 import json
 import uuid
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from flight_server.catalog import idempotency
 from flight_server.dispatch.dispatcher import Dispatcher, Upload, UploadRequest
 from flight_server.domain import faults
-from flight_server.domain.bucket import Bucket
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import (
+    ChangeMode,
     CommittedChange,
     Dataset,
     DatasetChange,
     IngestMode,
+    Kind,
+    Namespace,
     UploadKey,
     display_name,
     fold_name,
 )
+from flight_server.domain.staging import Snapshot
 from flight_server.domain.statement import IngestResult, IngestTarget
 from flight_server.errors import (
     AlreadyExistsError,
     CallCancelledError,
-    FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
-    PermissionDeniedError,
 )
+from flight_server.services import checked_append
+from flight_server.services.checked_append import CheckedAppend
 from flight_server.services.commits import Committer
 from flight_server.services.reservations import Reservations
-from flight_server.services.resolution import Names, Snapshot, check_dataset_name
+from flight_server.services.resolution import Names, check_dataset_name
 from flight_server.services.transactions import Transaction, TransactionService
 
 
@@ -39,7 +42,7 @@ from flight_server.services.transactions import Transaction, TransactionService
 class _Upload:
     """An upload that may begin: where it goes and what it found there."""
 
-    bucket: Bucket
+    space: Namespace
     target: IngestTarget
     existing: Dataset | None
     transaction: Transaction | None
@@ -61,6 +64,7 @@ class IngestOptions:
     committer: Committer
     transactions: TransactionService
     reservations: Reservations
+    checked: CheckedAppend
 
 
 class IngestService:
@@ -73,6 +77,7 @@ class IngestService:
         self._committer = options.committer
         self._transactions = options.transactions
         self._reservations = options.reservations
+        self._checked = options.checked
 
     async def append(
         self, call: CallContext, target: IngestTarget, messages: AsyncIterator[bytes]
@@ -99,7 +104,7 @@ class IngestService:
         dataset_id = planned.existing.id if planned.existing else str(uuid.uuid4())
         terms = call.upload
         request = UploadRequest(
-            bucket=planned.bucket.name,
+            bucket=planned.space.bucket,
             dataset_id=dataset_id,
             schema=planned.dataset_schema,
             evolves=terms.evolves,
@@ -112,7 +117,11 @@ class IngestService:
                 if await call.has_left():
                     raise CallCancelledError("the client went away before its upload was complete")
                 _check_rows(call, sum(stored.rows for stored in upload.objects))
-                result = await self._record(call, planned, _change(call, planned, dataset_id, upload), upload)
+                change = _change(call, planned, dataset_id, upload)
+                if checked_append.is_needed(planned.dataset_schema):
+                    result = await self._append_checked(call, planned, change, upload)
+                else:
+                    result = await self._record(call, planned, change, upload)
         faults.reach("ingest-committed")
         return result
 
@@ -121,7 +130,7 @@ class IngestService:
         key = call.upload.idempotency_key
         if key is None:
             return None
-        transaction = self._transaction(call, target)
+        transaction = self._transactions.of_ingest(call, target.transaction_id)
         staged = _staged(transaction, key) if transaction is not None else None
         if staged is not None:
             return staged
@@ -136,8 +145,9 @@ class IngestService:
         messages: AsyncIterator[bytes],
     ) -> IngestResult:
         digest, result = known
-        bucket = self._bucket(call, target.schema)
-        upload_key = _upload_key(call, bucket.name, target, await self._dispatcher.digest(messages))
+        snapshot = self._transactions.snapshot(self._transactions.of_ingest(call, target.transaction_id))
+        space = self._space(call, target.schema, snapshot)
+        upload_key = _upload_key(call, space.name, target, await self._dispatcher.digest(messages))
         if upload_key is not None:
             idempotency.check(upload_key, digest)
         _check_rows(call, result.rows)
@@ -145,40 +155,45 @@ class IngestService:
 
     def _plan(self, call: CallContext, target: IngestTarget) -> _Upload:
         check_dataset_name(target.dataset)
-        bucket = self._bucket(call, target.schema)
-        transaction = self._transaction(call, target)
-        existing = self._names.find((bucket.name,), target.dataset, self._snapshot(transaction))
-        name = display_name(bucket.name, target.dataset)
+        transaction = self._transactions.of_ingest(call, target.transaction_id)
+        snapshot = self._transactions.snapshot(transaction)
+        space = self._space(call, target.schema, snapshot)
+        existing = self._names.find((space.name,), target.dataset, snapshot)
+        name = display_name(space.name, target.dataset)
         if existing is not None and target.mode is IngestMode.CREATE:
             raise AlreadyExistsError(
                 f"table {name} already exists: append to it, replace it, or choose another name"
             )
         if existing is None and target.mode is IngestMode.APPEND:
             raise NotFoundError(f"no table {name} to append to: create it with mode create or create_append")
-        return _Upload(bucket, target, existing, transaction)
+        if existing is not None and existing.kind == Kind.VIEW:
+            raise InvalidArgumentError(f"{name} is a view and takes no rows: name a table")
+        return _Upload(space, target, existing, transaction)
 
-    def _bucket(self, call: CallContext, schema: str | None) -> Bucket:
-        bucket = self._names.namespace(call.identity, schema or call.namespace)
-        if schema and call.named_bucket not in (None, bucket.name):
+    def _space(self, call: CallContext, schema: str | None, snapshot: Snapshot) -> Namespace:
+        space = self._names.namespace(call.identity, schema or call.namespace, snapshot)
+        if schema and call.named_bucket not in (None, space.bucket):
             raise InvalidArgumentError(
-                f"the call names bucket {call.named_bucket!r} in its header and {bucket.name!r} as the "
+                f"the call names bucket {call.named_bucket!r} in its header and {space.name!r} as the "
                 "schema: leave one of them out"
             )
-        if not call.identity.may("write", bucket.name):
-            raise PermissionDeniedError(f"bucket {bucket.name} may be read by you but not written")
-        if bucket.read_only:
-            raise FailedPreconditionError(f"bucket {bucket.name} is read-only")
-        return bucket
+        self._names.check_change(call.identity, space)
+        return space
 
-    def _transaction(self, call: CallContext, target: IngestTarget) -> Transaction | None:
-        if target.transaction_id is not None:
-            return self._transactions.get(call, target.transaction_id)
-        return self._transactions.of_session(call)
+    async def _append_checked(
+        self, call: CallContext, planned: _Upload, change: DatasetChange, upload: Upload
+    ) -> IngestResult:
+        """Append by the statement that compares rows with what the dataset declares."""
+        results: list[IngestResult] = []
 
-    def _snapshot(self, transaction: Transaction | None) -> Snapshot:
-        if transaction is None:
-            return Snapshot(self._committer.newest())
-        return Snapshot(self._transactions.snapshot(transaction), tuple(transaction.changes))
+        async def record(made: Sequence[DatasetChange]) -> None:
+            (own,) = made
+            own = replace(own, upload_key=change.upload_key)
+            results.append(await self._record(call, planned, own, upload))
+
+        await self._checked.append(call, planned.transaction, change, record)
+        upload.refuse()
+        return replace(results[-1], rows=sum(stored.rows for stored in change.objects))
 
     async def _record(
         self, call: CallContext, planned: _Upload, change: DatasetChange, upload: Upload
@@ -190,7 +205,7 @@ class IngestService:
                 idempotency.check(change.upload_key, known[0])
                 upload.refuse()
                 return known[1]
-            self._transactions.stage(call, planned.transaction, change)
+            self._transactions.stage(call, planned.transaction, [change])
             return _staged_result(change)
         name = display_name(change.namespace, change.name)
         summary = f"{change.mode} {name}: {sum(stored.rows for stored in change.objects)} rows"
@@ -209,27 +224,27 @@ def _check_rows(call: CallContext, rows: int) -> None:
         )
 
 
-def _upload_key(call: CallContext, bucket: str, target: IngestTarget, content: str) -> UploadKey | None:
+def _upload_key(call: CallContext, schema: str, target: IngestTarget, content: str) -> UploadKey | None:
     """Return the caller's key with the digest of everything that makes the upload what it is."""
     if call.upload.idempotency_key is None:
         return None
-    parts = [bucket, fold_name(target.dataset), target.mode, call.upload.evolves, content]
+    parts = [schema, fold_name(target.dataset), target.mode, call.upload.evolves, content]
     return UploadKey(call.upload.idempotency_key, sha256(json.dumps(parts).encode()).hexdigest())
 
 
 def _change(call: CallContext, planned: _Upload, dataset_id: str, upload: Upload) -> DatasetChange:
     existing, terms = planned.existing, call.upload
     return DatasetChange(
-        namespace=planned.bucket.name,
+        namespace=planned.space.name,
         name=existing.name if existing else planned.target.dataset,
-        bucket=planned.bucket.name,
-        mode=planned.target.mode,
+        bucket=planned.space.bucket,
+        mode=ChangeMode(planned.target.mode),
         dataset_id=dataset_id,
-        base_version=existing.version if existing else None,
+        base_version=(existing.version or None) if existing else None,
         schema=upload.schema if terms.evolves else planned.dataset_schema or upload.schema,
         objects=upload.objects,
         evolves=terms.evolves,
-        upload_key=_upload_key(call, planned.bucket.name, planned.target, upload.digest),
+        upload_key=_upload_key(call, planned.space.name, planned.target, upload.digest),
     )
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from flight_server.domain.dataset import Dataset, DatasetFilter
+from flight_server.domain.dataset import Dataset, DatasetFilter, Kind
 from flight_server.domain.identity import Identity
+from flight_server.domain.staging import Snapshot
 from flight_server.frames.requests import LISTED_NAMES, LISTED_SESSION, LISTED_TABLES, SystemPage
 from flight_server.services.listing import datasets
-from flight_server.services.resolution import Names, Snapshot
+from flight_server.services.resolution import Names
 from flight_server.services.system_tables import SYSTEM_SCHEMA, SYSTEM_TABLES
 
 _PAGE_DATASETS = 1_000
@@ -30,7 +31,7 @@ _SESSION = _schema(
     search_path=pa.list_(pa.utf8()),
     namespaces=pa.list_(pa.utf8()),
 )
-_NAMES = _schema(namespace=pa.utf8(), name=pa.utf8(), id=pa.utf8(), is_view=pa.bool_())
+_NAMES = _schema(namespace=pa.utf8(), name=pa.utf8(), id=pa.utf8(), is_view=pa.bool_(), definition=pa.utf8())
 _TABLES = pa.schema([*_NAMES, *_schema(rows=pa.int64(), schema=pa.binary())])
 
 
@@ -62,7 +63,8 @@ class Introspection:
         return SystemPage(sink.getvalue().to_pybytes(), following)
 
     def _namespaces(self) -> list[str]:
-        return sorted(bucket.name for bucket in self._names.visible(self._view.identity))
+        spaces = self._names.namespaces(self._view.identity, self._view.snapshot)
+        return sorted(space.name for space in spaces)
 
     def _session(self, _after: int | None) -> "_Page":
         path = list(self._view.search_path)
@@ -71,7 +73,7 @@ class Introspection:
 
     def _listed(self, after: int | None) -> "_Page":
         page, following = self._next(after)
-        rows = [(item.namespace, item.name, item.id, False) for item in page]
+        rows = [_row(item) for item in page]
         if after is None:
             rows += [_system_row(name) for name in SYSTEM_TABLES]
         return _NAMES, rows, following
@@ -80,15 +82,7 @@ class Introspection:
         page, following = self._next(after)
         totals = self._names.catalog.totals(self._view.snapshot.commit, [item.id for item in page])
         rows: list[tuple[Any, ...]] = [
-            (
-                item.namespace,
-                item.name,
-                item.id,
-                False,
-                totals[item.id].rows if item.id in totals else None,
-                item.schema,
-            )
-            for item in page
+            (*_row(item), totals[item.id].rows if item.id in totals else None, item.schema) for item in page
         ]
         if after is None:
             rows += [
@@ -114,7 +108,11 @@ _READS: Mapping[str, Callable[[Introspection, int | None], _Page]] = {
 }
 
 
-def _system_row(full_name: str) -> tuple[str, str, str, bool]:
+def _row(item: Dataset) -> tuple[str, str, str, bool, str | None]:
+    return item.namespace, item.name, item.id, item.kind == Kind.VIEW, item.definition
+
+
+def _system_row(full_name: str) -> tuple[str, str, str, bool, None]:
     """Return what is listed of a system table: it is read like a view and cannot be written."""
     schema, _, name = full_name.partition(".")
-    return schema, name, full_name, True
+    return schema, name, full_name, True, None

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from dataclasses import replace
 from heapq import merge
 from itertools import islice
 
 from flight_server.domain.call import CallContext
-from flight_server.domain.dataset import Dataset, DatasetFilter, fold_name
-from flight_server.services.resolution import Names, Snapshot, schema_after, staged_changes
+from flight_server.domain.dataset import Dataset, DatasetFilter, Namespace, fold_name
+from flight_server.domain.staging import Snapshot
+from flight_server.services.resolution import Names
 from flight_server.services.transactions import TransactionService
 
 PAGE_DATASETS = 200
@@ -31,14 +31,12 @@ class DatasetListing:
 
     def snapshot(self, call: CallContext) -> Snapshot:
         """Return what a listing shows: the newest commit, or the open transaction of the call's session."""
-        transaction = self._transactions.of_session(call)
-        if transaction is None:
-            return Snapshot(self._names.catalog.newest_commit())
-        return Snapshot(self._transactions.snapshot(transaction), tuple(transaction.changes))
+        return self._transactions.snapshot(self._transactions.of_session(call))
 
-    def namespaces(self, call: CallContext) -> list[str]:
-        """Return the namespaces that the caller may read, in order."""
-        return sorted(bucket.name for bucket in self._names.visible(call.identity))
+    def namespaces(self, call: CallContext) -> dict[str, Namespace]:
+        """Return the schemas that the caller may read, in the order of their names."""
+        found = self._names.namespaces(call.identity, self.snapshot(call))
+        return {space.name: space for space in sorted(found, key=lambda space: space.name)}
 
     async def pages(
         self, snapshot: Snapshot, wanted: DatasetFilter, is_wanted: Callable[[Dataset], bool]
@@ -58,9 +56,9 @@ def datasets(names: Names, snapshot: Snapshot, wanted: DatasetFilter) -> Iterato
     stored = (
         dataset
         for dataset in _stored(names, snapshot.commit, wanted)
-        if (dataset.namespace, fold_name(dataset.name)) not in staged
+        if (dataset.namespace, fold_name(dataset.name)) not in snapshot.datasets
     )
-    return merge(stored, sorted(staged.values(), key=_place), key=_place)
+    return merge(stored, staged, key=_place)
 
 
 def _stored(names: Names, commit: int, wanted: DatasetFilter) -> Iterator[Dataset]:
@@ -71,15 +69,7 @@ def _stored(names: Names, commit: int, wanted: DatasetFilter) -> Iterator[Datase
         after, limit = _place(page[-1]), _READ_DATASETS
 
 
-def _staged(names: Names, snapshot: Snapshot, namespaces: Collection[str]) -> dict[tuple[str, str], Dataset]:
-    """Return the datasets that the transaction has changed, as it left them."""
-    found: dict[tuple[str, str], Dataset] = {}
-    for change in snapshot.changes:
-        if change.namespace in namespaces:
-            dataset = names.find((change.namespace,), change.name, snapshot)
-            if dataset is not None:
-                schema = dataset.schema
-                for staged in staged_changes(dataset, snapshot):
-                    schema = schema_after(schema, staged)
-                found[change.namespace, fold_name(change.name)] = replace(dataset, schema=schema)
-    return found
+def _staged(names: Names, snapshot: Snapshot, namespaces: Collection[str]) -> list[Dataset]:
+    """Return the datasets that the transaction has changed, as it left them, in order."""
+    found = [item for item in snapshot.datasets.values() if item is not None and item.namespace in namespaces]
+    return sorted((names.staged(item, snapshot) for item in found), key=_place)

@@ -1,9 +1,10 @@
 """Queries: planned at a commit, then streamed by whoever holds the ticket."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,18 +17,21 @@ from flight_server.domain.dataset import DatasetTotals
 from flight_server.domain.execution import Execution
 from flight_server.domain.recent import RecentMap
 from flight_server.domain.session import DICTIONARIES, StatementSession
+from flight_server.domain.staging import Snapshot
 from flight_server.domain.statement import Plan, SqlStatement
-from flight_server.errors import InvalidArgumentError, StateLostError
+from flight_server.errors import InvalidArgumentError, LakehouseError, StateLostError
 from flight_server.frames.flight_data import encapsulate, parse
 from flight_server.frames.requests import TableName
 from flight_server.services.handles import Handles, Opened, Renewed
 from flight_server.services.held import HeldMessages
 from flight_server.services.queries import Queries
-from flight_server.services.resolution import Names, Snapshot
+from flight_server.services.resolution import Names
 from flight_server.services.session_verbs import SessionVerbs
 from flight_server.services.sessions import Session, SessionService
 from flight_server.services.statement_resolution import StatementResolution
+from flight_server.services.statement_targets import StatementTargets
 from flight_server.services.transactions import Transaction, TransactionService
+from flight_server.services.writes import Writes
 
 _NO_FIELDS: bytes = pa.schema([]).serialize().to_pybytes()
 _KIND = "statement"
@@ -56,6 +60,7 @@ class QueryOptions:
     held: HeldMessages
     sessions: SessionService
     verbs: SessionVerbs
+    writes: Writes
     limits: QueryLimits
 
 
@@ -76,6 +81,7 @@ class QueryService:
         self._held = options.held
         self._sessions = options.sessions
         self._verbs = options.verbs
+        self._writes = options.writes
         self._limits = options.limits
         self._names_by_sql: RecentMap[str, tuple[TableName, ...]] = RecentMap(_REMEMBERED_BYTES)
         self._planned: RecentMap[object, PlannedStatement] = RecentMap(_REMEMBERED_BYTES)
@@ -91,13 +97,12 @@ class QueryService:
         """
         query = self._queries.open(call, statement.sql)
         with self._queries.running(query) as execution:
-            transaction, snapshot = self._snapshot(call, statement.transaction_id)
-            answer = await self._run(call, statement, transaction, snapshot, parameters, execution)
+            answer, transaction, snapshot = await self._run(call, statement, parameters, execution)
             if isinstance(answer, DoneStatement):
                 execution.rows = answer.count
                 return await self._done(call, answer, statement.transaction_id, query.id)
         self._queries.planned(query.id)
-        fields = self._fields(call, answer.sql, snapshot.commit) | {
+        fields = self._fields(call, answer.sql, snapshot) | {
             "transaction": transaction.unit.hex() if transaction and snapshot.changes else None,
             "staged": len(snapshot.changes),
             "query": query.id,
@@ -116,7 +121,7 @@ class QueryService:
             await self._verbs.run(call, done.verb, transaction_id)
         if not done.messages:
             return Plan(_NO_FIELDS, b"", rows=done.count, query_id=known_id)
-        fields = self._fields(call, "", 0) | {"query": known_id, "is_result": True}
+        fields = self._fields(call, "", Snapshot(0)) | {"query": known_id, "is_result": True}
         schema = encapsulate(parse(done.messages[0]).header)
         return replace(self._sealed(call, schema, fields, done.messages), rows=done.count)
 
@@ -124,7 +129,8 @@ class QueryService:
         """Plan reading all of one dataset, named by `[dataset]` or `[bucket, dataset]`."""
         _, snapshot = self._snapshot(call, None)
         planned = await self.bind(call, SqlStatement(_whole(path)), None, snapshot)
-        resolution = StatementResolution(self._names, call.identity, self._names.search_path(call), snapshot)
+        search_path = self._names.search_path(call, snapshot)
+        resolution = StatementResolution(self._names, call.identity, search_path, snapshot)
         return self.seal_dataset(
             call, path, snapshot.commit, planned.schema, resolution.totals(TableName(tuple(path)))
         )
@@ -138,7 +144,7 @@ class QueryService:
         totals: DatasetTotals | None,
     ) -> Plan:
         """Return the plan of reading all of a dataset at a commit, whose schema is known."""
-        plan = self._sealed(call, schema, self._fields(call, _whole(path), commit))
+        plan = self._sealed(call, schema, self._fields(call, _whole(path), Snapshot(commit)))
         return replace(plan, rows=totals.rows, bytes=totals.bytes) if totals else plan
 
     def _sealed(
@@ -157,13 +163,13 @@ class QueryService:
         found: str = self._handles.open(_KIND, call, handle).fields["query"]
         return found
 
-    def _fields(self, call: CallContext, sql: str, commit: int) -> dict[str, Any]:
+    def _fields(self, call: CallContext, sql: str, snapshot: Snapshot) -> dict[str, Any]:
         """Return what a ticket carries of a statement outside a transaction."""
         session = self._session(call)
         return {
             "sql": sql,
-            "commit": commit,
-            "path": self._names.search_path(call),
+            "commit": snapshot.commit,
+            "path": self._names.search_path(call, snapshot),
             "transaction": None,
             "staged": 0,
             "query": self._queries.new_id(),
@@ -179,13 +185,28 @@ class QueryService:
         """Run a statement that has effects; return how many rows it changed."""
         query = self._queries.open(call, statement.sql)
         with self._queries.running(query) as execution:
-            transaction, snapshot = self._snapshot(call, statement.transaction_id)
-            answer = await self._run(call, statement, transaction, snapshot, parameters, execution)
+            answer, _, _ = await self._run(call, statement, parameters, execution)
             if isinstance(answer, PlannedStatement):
                 raise InvalidArgumentError(
                     "this statement returns rows: send it as a query, not as an update"
                 )
             return (await self._done(call, answer, statement.transaction_id, query.id)).rows or 0
+
+    async def update_at(
+        self,
+        call: CallContext,
+        sql: str,
+        transaction: Transaction | None,
+        snapshot: Snapshot,
+        targets: StatementTargets | None = None,
+    ) -> None:
+        """Run a statement of ours on a snapshot; without `targets` it changes temporary tables only."""
+        query = self._queries.open(call, sql)
+        with self._queries.running(query) as execution, self._noting_loss(call):
+            request = self._request(call, SqlStatement(sql), transaction, snapshot)
+            answer = await self._dispatcher.run(replace(request, execution=execution, targets=targets))
+            if isinstance(answer, DoneStatement):
+                await self._done(call, answer, None, query.id)
 
     async def prepare(
         self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes] = ()
@@ -207,31 +228,35 @@ class QueryService:
         known = None if parameters else self._known(request)
         if known is not None:
             return known
-        with self._noting_loss(call):
-            planned = await self._dispatcher.plan(replace(request, parameters=parameters))
+        with self._noting_loss(call), closing(self._writes.targets(call, transaction, snapshot)) as targets:
+            planned = await self._dispatcher.plan(replace(request, parameters=parameters, targets=targets))
         return planned if parameters else self._remembered(request, planned)
 
     async def _run(
-        self,
-        call: CallContext,
-        statement: SqlStatement,
-        transaction: Transaction | None,
-        snapshot: Snapshot,
-        parameters: Sequence[bytes],
-        execution: Execution,
-    ) -> PlannedStatement | DoneStatement:
-        """Bind a query, or run a statement that has effects."""
-        request = replace(
-            self._request(call, statement, transaction, snapshot), parameters=parameters, execution=execution
-        )
-        known = None if parameters else self._known(request)
-        if known is not None and statement.expected in ("", known.digest):
-            return known
-        with self._noting_loss(call):
-            answer = await self._dispatcher.run(request)
-        if isinstance(answer, DoneStatement) or parameters:
-            return answer
-        return self._remembered(request, answer)
+        self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes], execution: Execution
+    ) -> tuple[PlannedStatement | DoneStatement, Transaction | None, Snapshot]:
+        """Bind a query, or run a statement that has effects; tell in which transaction, and what it read.
+
+        Outside of a transaction one whose changes meet those of others is run again on what these made.
+        """
+        for attempt in itertools.count(1):
+            transaction, snapshot = self._snapshot(call, statement.transaction_id)
+            request = self._request(call, statement, transaction, snapshot)
+            request = replace(request, parameters=parameters, execution=execution)
+            known = None if parameters else self._known(request)
+            if known is not None and statement.expected in ("", known.digest):
+                return known, transaction, snapshot
+            targets = self._writes.targets(call, transaction, snapshot)
+            try:
+                with self._noting_loss(call), closing(targets):
+                    answer = await self._dispatcher.run(replace(request, targets=targets))
+                break
+            except LakehouseError:
+                if not await self._writes.may_run_again(targets, transaction, attempt):
+                    raise
+        if isinstance(answer, PlannedStatement) and not parameters:
+            answer = self._remembered(request, answer)
+        return answer, transaction, snapshot
 
     def _known(self, request: StatementRequest) -> PlannedStatement | None:
         """Return what a text over the same relations was planned to before: these never change."""
@@ -292,9 +317,7 @@ class QueryService:
     ) -> tuple[Transaction | None, Snapshot]:
         """Return the transaction that a statement belongs to, if any, and what it reads."""
         transaction = self._transactions.joined(call, transaction_id)
-        if transaction is None:
-            return None, Snapshot(self._names.catalog.newest_commit())
-        return transaction, Snapshot(self._transactions.snapshot(transaction), tuple(transaction.changes))
+        return transaction, self._transactions.snapshot(transaction)
 
     def _reopened(self, call: CallContext, opened: Opened) -> StatementRequest:
         """Return the request that runs the statement of a ticket."""
@@ -320,7 +343,7 @@ class QueryService:
         session = self._session(call)
         if transaction is not None:
             session = replace(session, transaction=transaction.unit.hex())
-        path = self._names.search_path(call)
+        path = self._names.search_path(call, snapshot)
         resolution = StatementResolution(self._names, call.identity, path, snapshot)
         request = self._ahead(statement.sql, resolution, session, (), self._timeout(call))
         return replace(request, expected=statement.expected)

@@ -10,12 +10,15 @@ from flight_server.domain import columns, partitions
 from flight_server.domain.bucket import Bucket
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import (
+    ChangeMode,
     Dataset,
     DatasetChange,
     IngestMode,
+    Kind,
     StoredObject,
     display_name,
 )
+from flight_server.domain.staging import Snapshot
 from flight_server.domain.statement import IngestResult, Registration
 from flight_server.errors import (
     AlreadyExistsError,
@@ -25,7 +28,7 @@ from flight_server.errors import (
     SchemaMismatchError,
 )
 from flight_server.services.commits import Committer
-from flight_server.services.resolution import Names, Snapshot, check_dataset_name
+from flight_server.services.resolution import Names, check_dataset_name
 
 _OBJECTS_FOLDER = "_objects"
 _INSPECTED_AT_ONCE = 64
@@ -62,9 +65,9 @@ class RegisterService:
             namespace=bucket.name,
             name=existing.name if existing else asked.dataset,
             bucket=bucket.name,
-            mode=asked.mode,
+            mode=ChangeMode(asked.mode),
             dataset_id=existing.id if existing else str(uuid.uuid4()),
-            base_version=existing.version if existing else None,
+            base_version=(existing.version or None) if existing else None,
             schema=schema,
             objects=objects,
             managed=False,
@@ -76,7 +79,9 @@ class RegisterService:
         )
 
     def _bucket(self, call: CallContext, written: str) -> Bucket:
-        bucket = self._names.namespace(call.identity, written)
+        bucket = self._names.registry.resolve(
+            self._names.namespace(call.identity, written, Snapshot(self._committer.newest())).bucket
+        )
         if call.named_bucket not in (None, bucket.name):
             raise InvalidArgumentError(
                 f"the call names bucket {call.named_bucket!r} in its header and {bucket.name!r} in its body: "
@@ -89,6 +94,8 @@ class RegisterService:
     def _existing(self, bucket: Bucket, asked: Registration) -> Dataset | None:
         found = self._names.find((bucket.name,), asked.dataset, Snapshot(self._committer.newest()))
         name = display_name(bucket.name, asked.dataset)
+        if found is not None and found.kind == Kind.VIEW:
+            raise InvalidArgumentError(f"{name} is a view and has no objects: name a table")
         if found is not None and asked.mode is IngestMode.CREATE:
             raise AlreadyExistsError(
                 f"table {name} already exists: append to it, replace it, or choose another name"

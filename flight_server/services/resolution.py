@@ -2,23 +2,20 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 
 from flight_server.catalog.store import Catalog
-from flight_server.domain import columns
 from flight_server.domain.bucket import PRIMARY, Bucket, BucketRegistry
 from flight_server.domain.call import CallContext
-from flight_server.domain.dataset import (
-    Dataset,
-    DatasetChange,
-    DatasetTotals,
-    IngestMode,
-    display_name,
-    fold_name,
-)
+from flight_server.domain.dataset import Dataset, DatasetTotals, Namespace, display_name, fold_name
 from flight_server.domain.identity import Identity
 from flight_server.domain.recent import RecentMap
-from flight_server.errors import InvalidArgumentError, NotFoundError
+from flight_server.domain.staging import Snapshot, StagedDataset
+from flight_server.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from flight_server.frames.requests import TableName
 from flight_server.services import time_travel
 from flight_server.services.system_tables import SYSTEM_SCHEMA, SYSTEM_TABLES, SystemTables
@@ -28,18 +25,11 @@ MAX_NAME_LENGTH = 255
 
 _SHOWN_NAMES = 5
 _REMEMBERED_NAMES = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What a statement reads: the catalog at a commit, under the changes its transaction has staged."""
-
-    commit: int
-    changes: tuple[DatasetChange, ...] = ()
+_REMEMBERED_COMMITS = 100
 
 
 class Names:
-    """Finds datasets by name; shared by all statements; `_found` remembers what the catalog said."""
+    """Finds datasets by name; shared by all statements; `_found` and `_spaces` are the catalog's answers."""
 
     def __init__(self, catalog: Catalog, registry: BucketRegistry, system_tables: SystemTables) -> None:
         self.catalog = catalog
@@ -47,42 +37,92 @@ class Names:
         self._totals: RecentMap[tuple[str, int], DatasetTotals] = RecentMap(_REMEMBERED_NAMES)
         self.system_tables = system_tables
         self._found: RecentMap[object, tuple[Dataset | None]] = RecentMap(_REMEMBERED_NAMES)
+        self._spaces: RecentMap[int, tuple[Namespace, ...]] = RecentMap(_REMEMBERED_COMMITS)
 
-    def search_path(self, call: CallContext) -> tuple[str, ...]:
+    def search_path(self, call: CallContext, snapshot: Snapshot) -> tuple[str, ...]:
         """Return where bare names are looked for: the session's schemas, the current bucket, the others."""
-        readable = [bucket.name for bucket in self.visible(call.identity)]
-        wanted = dict.fromkeys([*call.schemas, call.bucket, PRIMARY, *readable])
+        readable = {space.name: space for space in self.namespaces(call.identity, snapshot)}
+        buckets = [space.name for space in readable.values() if space.name == space.bucket]
+        wanted = dict.fromkeys([*call.schemas, call.bucket, PRIMARY, *buckets])
         return tuple(name for name in wanted if name in readable)
 
     def visible(self, identity: Identity) -> list[Bucket]:
         """Return the buckets that exist for a caller."""
         return [bucket for bucket in self.registry if identity.may("read", bucket.name)]
 
-    def may_change(self, identity: Identity, namespace: str) -> bool:
-        """Tell whether a caller may change datasets of a namespace that it can see."""
-        return identity.may("write", namespace) and not self.registry.resolve(namespace).read_only
+    def namespaces(self, identity: Identity, snapshot: Snapshot) -> list[Namespace]:
+        """Return the schemas that exist for a caller: those of its buckets, then those that were made."""
+        buckets = [Namespace(bucket.name, bucket.name) for bucket in self.visible(identity)]
+        readable = {bucket.name for bucket in buckets}
+        made: dict[str, Namespace | None] = {space.name: space for space in self._made(snapshot.commit)}
+        made.update(snapshot.namespaces)
+        return [*buckets, *(space for space in made.values() if space and space.bucket in readable)]
 
-    def namespace(self, identity: Identity, written: str) -> Bucket:
-        """Return the bucket that a schema name means. Raises NotFoundError."""
-        name = self.registry.canonical(fold_name(written)) if written else None
-        if name is None or not identity.may("read", name):
-            known = ", ".join(bucket.name for bucket in self.visible(identity))
+    def _made(self, commit: int) -> tuple[Namespace, ...]:
+        """Return the schemas that were made and not dropped by a commit."""
+        known = self._spaces.get(commit)
+        if known is None:
+            stored = self.catalog.list_namespaces(commit)
+            known = tuple(
+                Namespace(space.name, bucket)
+                for space in stored
+                if self.registry.canonical(space.name) is None
+                and (bucket := self.registry.canonical(space.bucket)) is not None
+            )
+            self._spaces.put(commit, known)
+        return known
+
+    def may_change(self, identity: Identity, namespace: Namespace) -> bool:
+        """Tell whether a caller may change datasets of a namespace that it can see."""
+        bucket = self.registry.resolve(namespace.bucket)
+        return identity.may("write", bucket.name) and not bucket.read_only
+
+    def check_change(self, identity: Identity, namespace: Namespace) -> None:
+        """Refuse what may not be changed. Raises PermissionDeniedError or FailedPreconditionError."""
+        if not identity.may("write", namespace.bucket):
+            raise PermissionDeniedError(f"bucket {namespace.bucket} may be read by you but not written")
+        if self.registry.resolve(namespace.bucket).read_only:
+            raise FailedPreconditionError(f"bucket {namespace.bucket} is read-only")
+
+    def namespace(self, identity: Identity, written: str, snapshot: Snapshot) -> Namespace:
+        """Return the namespace that a schema name means. Raises NotFoundError."""
+        found = self.find_namespace(identity, written, snapshot)
+        if found is None:
+            known = ", ".join(space.name for space in self.namespaces(identity, snapshot))
             raise NotFoundError(
-                f"no schema {written!r}; the schemas here are the buckets: {known}; "
+                f"no schema {written!r}; the schemas here are the buckets and those made in them: {known}; "
                 f"and {SYSTEM_SCHEMA!r}, the system tables"
             )
-        return self.registry.resolve(name)
+        return found
+
+    def find_namespace(self, identity: Identity, written: str, snapshot: Snapshot) -> Namespace | None:
+        """Return the namespace that a schema name means, None where the caller has none of that name."""
+        folded = fold_name(written)
+        name = (self.registry.canonical(folded) or folded) if written else None
+        spaces = self.namespaces(identity, snapshot)
+        return next((space for space in spaces if space.name == name), None)
 
     def find(self, namespaces: Sequence[str], name: str, snapshot: Snapshot) -> Dataset | None:
         """Find a dataset by name, the first namespace that has it wins; staged changes count."""
-        found = self._committed(tuple(namespaces), name, snapshot.commit)
-        reach = namespaces if found is None else namespaces[: list(namespaces).index(found.namespace)]
-        for namespace in reach:
-            for change in snapshot.changes:
-                if change.namespace == namespace and fold_name(change.name) == fold_name(name):
-                    found = Dataset(change.dataset_id, namespace, change.name, 0, snapshot.commit, None)
-                    return _with_staged_schema(found, snapshot)
-        return found and _with_staged_schema(found, snapshot)
+        if not snapshot.datasets:
+            return self._committed(tuple(namespaces), name, snapshot.commit)
+        for namespace in namespaces:
+            key = (namespace, fold_name(name))
+            staged = snapshot.datasets.get(key)
+            if staged is not None:
+                return self.staged(staged, snapshot)
+            found = None if key in snapshot.datasets else self._committed((namespace,), name, snapshot.commit)
+            if found is not None:
+                return found
+        return None
+
+    def staged(self, staged: StagedDataset, snapshot: Snapshot) -> Dataset:
+        """Return a dataset as a transaction has left it."""
+        base = None
+        if staged.origin is not None:
+            namespace, name = staged.origin
+            base = self._committed((namespace,), name, snapshot.commit)
+        return staged.over(base, snapshot.commit)
 
     def _committed(self, namespaces: tuple[str, ...], name: str, commit: int) -> Dataset | None:
         """Look up the catalog as it was at a commit, which never changes: so it is remembered."""
@@ -111,12 +151,12 @@ class Names:
             self._found.put(key, known)
         return known[0] or dataset
 
-    def missing(self, identity: Identity, name: Sequence[str], commit: int) -> NotFoundError:
+    def missing(self, identity: Identity, name: Sequence[str], snapshot: Snapshot) -> NotFoundError:
         """Return the error for a name that is no dataset, with names that come near."""
-        visible = {bucket.name for bucket in self.visible(identity)}
-        shown = [
-            display_name(space, table) for space, table in self.catalog.list_names(commit) if space in visible
-        ]
+        visible = {space.name for space in self.namespaces(identity, snapshot)}
+        stored = [key for key in self.catalog.list_names(snapshot.commit) if key not in snapshot.datasets]
+        staged = [(item.namespace, item.name) for item in snapshot.datasets.values() if item is not None]
+        shown = [display_name(space, table) for space, table in [*stored, *staged] if space in visible]
         wanted = ".".join(name)
         near = _near_misses(wanted, [*shown, *SYSTEM_TABLES])
         if near:
@@ -124,7 +164,7 @@ class Names:
         elif shown:
             hint = f"there are {len(shown)} tables here, among them {', '.join(shown[:_SHOWN_NAMES])}"
         else:
-            hint = "there are no tables here yet: load one with a bulk ingest"
+            hint = "there are no tables here yet: create one, or load one with a bulk ingest"
         return NotFoundError(f"no table {wanted!r}: it does not exist; {hint}")
 
 
@@ -137,26 +177,6 @@ def _near_misses(wanted: str, names: Iterable[str]) -> list[str]:
     close = [folded[near] for near in difflib.get_close_matches(fold_name(wanted), folded)]
     close += [tables[near] for near in difflib.get_close_matches(last, tables)]
     return list(dict.fromkeys(close))[:_SHOWN_NAMES]
-
-
-def _with_staged_schema(dataset: Dataset, snapshot: Snapshot) -> Dataset:
-    schema = dataset.schema
-    for change in staged_changes(dataset, snapshot):
-        schema = schema_after(schema, change)
-    return dataset if schema is dataset.schema else replace(dataset, schema=schema)
-
-
-def staged_changes(dataset: Dataset, snapshot: Snapshot) -> list[DatasetChange]:
-    """Return what the transaction of a snapshot has done to a dataset."""
-    key = (dataset.namespace, fold_name(dataset.name))
-    return [c for c in snapshot.changes if (c.namespace, fold_name(c.name)) == key]
-
-
-def schema_after(schema: bytes | None, change: DatasetChange) -> bytes:
-    """Return the schema of a dataset, None where it has none, after a staged change."""
-    if change.mode is IngestMode.REPLACE or schema is None:
-        return change.schema
-    return columns.merged(schema, change.schema) if change.evolves else schema
 
 
 def check_dataset_name(name: str) -> None:

@@ -12,11 +12,11 @@ from typing import TypeAlias
 from flight_server.domain.bucket import PROFILE_PREFIX
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import CATALOG
-from flight_server.domain.identity import Identity
 from flight_server.domain.session import DUCKDB_SETTINGS
 from flight_server.errors import InvalidArgumentError, NotFoundError
 from flight_server.services.resolution import Names
 from flight_server.services.sessions import Session, SessionService
+from flight_server.services.transactions import TransactionService
 
 OptionValue: TypeAlias = str | int | float | bool | list[str]
 
@@ -32,7 +32,7 @@ class UnknownOptionError(InvalidArgumentError):
 class _Option:
     """How an option is set from a text, taken back, and shown."""
 
-    set: Callable[["SessionOptions", Identity, Session, str], None]
+    set: Callable[["SessionOptions", CallContext, Session, str], None]
     reset: Callable[[Session], None]
     show: Callable[["SessionOptions", CallContext, Session], str | None]
 
@@ -40,9 +40,10 @@ class _Option:
 class SessionOptions:
     """Sets and shows the options of sessions."""
 
-    def __init__(self, sessions: SessionService, names: Names) -> None:
+    def __init__(self, sessions: SessionService, names: Names, transactions: TransactionService) -> None:
         self._sessions = sessions
         self._names = names
+        self._transactions = transactions
 
     def set(self, call: CallContext, name: str, value: str) -> None:
         """Set an option of the call's session.
@@ -53,12 +54,12 @@ class SessionOptions:
         if name.lower() in DUCKDB_SETTINGS:
             session.settings[DUCKDB_SETTINGS[name.lower()]] = value
         else:
-            _option(name).set(self, call.identity, session, value)
+            _option(name).set(self, call, session, value)
 
     def set_schemas(self, call: CallContext, paths: tuple[tuple[str, ...], ...]) -> None:
         """Set where bare names are looked for first, by paths of schemas; the catalog's name means none."""
         session = self._sessions.get(call.session_id)
-        session.schemas = tuple(name for path in paths for name in self._schema(call.identity, path))
+        session.schemas = tuple(name for path in paths for name in self._schema(call, path))
 
     def reset(self, call: CallContext, name: str) -> None:
         """Take an option of the call's session back. Raises UnknownOptionError."""
@@ -74,30 +75,34 @@ class SessionOptions:
         shown = {name: option.show(self, call, session) for name, option in _OPTIONS.items()}
         return {name: value for name, value in shown.items() if value is not None} | session.settings
 
-    def _schema(self, identity: Identity, path: tuple[str, ...]) -> list[str]:
+    def _schema(self, call: CallContext, path: tuple[str, ...]) -> list[str]:
         if path[0].lower() == CATALOG:
             path = path[1:]
         if len(path) > 1:
             raise NotFoundError(
                 f"no schema {'.'.join(path)!r}; a schema has one name, as in {CATALOG}.primary"
             )
-        return [self._names.namespace(identity, name).name for name in path]
+        return [self._named(call, name) for name in path]
 
-    def _set_catalog(self, _identity: Identity, _session: Session, value: str) -> None:
+    def _named(self, call: CallContext, schema: str) -> str:
+        snapshot = self._transactions.snapshot(self._transactions.of_session(call))
+        return self._names.namespace(call.identity, schema, snapshot).name
+
+    def _set_catalog(self, _call: CallContext, _session: Session, value: str) -> None:
         if value.lower() != CATALOG:
             raise NotFoundError(f"no catalog {value!r}; there is one: {CATALOG}")
 
-    def _set_schema(self, identity: Identity, session: Session, value: str) -> None:
-        session.schemas = (self._names.namespace(identity, value).name,)
+    def _set_schema(self, call: CallContext, session: Session, value: str) -> None:
+        session.schemas = (self._named(call, value),)
 
-    def _set_bucket(self, identity: Identity, session: Session, value: str) -> None:
+    def _set_bucket(self, _call: CallContext, session: Session, value: str) -> None:
         session.bucket = self._names.registry.resolve(value).name
 
-    def _set_profile(self, identity: Identity, session: Session, value: str) -> None:
+    def _set_profile(self, _call: CallContext, session: Session, value: str) -> None:
         name = value.lower().removeprefix(PROFILE_PREFIX)
         session.profile = self._names.registry.profile(name).name.removeprefix(PROFILE_PREFIX)
 
-    def _set_timeout(self, _identity: Identity, session: Session, value: str) -> None:
+    def _set_timeout(self, _call: CallContext, session: Session, value: str) -> None:
         session.statement_timeout = _seconds(value)
 
 

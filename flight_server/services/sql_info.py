@@ -81,8 +81,8 @@ def _server(facts: ServerFacts) -> Mapping[int, SqlInfoValue]:
 
 _SYNTAX: Mapping[int, SqlInfoValue] = {
     500: False,  # CREATE and DROP of catalogs
-    501: False,  # ... of schemas: these are the buckets
-    502: False,  # ... of tables: bulk ingest creates them, in SQL there are temporary ones only
+    501: True,  # ... of schemas
+    502: True,  # ... of tables
     503: _CASE_INSENSITIVE,
     504: '"',
     505: _CASE_INSENSITIVE,
@@ -98,10 +98,10 @@ _SYNTAX: Mapping[int, SqlInfoValue] = {
     521: True,  # ORDER BY what is not selected
     522: Int32(0b11),  # GROUP BY what is not selected, and more than that
     523: True,  # LIKE … ESCAPE
-    524: True,  # NOT NULL in temporary tables
+    524: True,  # NOT NULL
     525: Int32(0b111),  # minimum, core and extended grammar
     526: Int32(0b1),  # ANSI 92 entry level: the higher ones ask for cursors and domains
-    527: False,  # datasets have no keys and no checks
+    527: False,  # foreign keys are recorded and not enforced
     528: Int32(2),  # full outer joins
     529: "schema",
     530: "procedure",  # there are none

@@ -8,18 +8,31 @@ from flight_server.domain.dataset import (
     Dataset,
     DatasetChange,
     DatasetTotals,
-    IngestMode,
+    Kind,
     ObjectRef,
     display_name,
     fold_name,
 )
 from flight_server.domain.identity import Identity
+from flight_server.domain.staging import Snapshot, refs_after
 from flight_server.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
-from flight_server.frames.requests import LISTED, ObjectGroup, Relation, SystemPage, TableName, is_system
+from flight_server.frames.requests import (
+    LISTED,
+    VIEW_MARK,
+    ObjectGroup,
+    Relation,
+    SystemPage,
+    TableName,
+    is_system,
+    is_version,
+)
 from flight_server.services import time_travel
 from flight_server.services.introspection import Introspection, View
-from flight_server.services.resolution import Names, Snapshot, schema_after, staged_changes
+from flight_server.services.resolution import Names
 from flight_server.services.system_tables import SYSTEM_SCHEMA, SYSTEM_TABLES
+
+LocatedRef = tuple[ObjectRef, tuple[str, str]]
+"""An object as it is stored, and its bucket and key as an engine process finds it."""
 
 
 class StatementResolution:
@@ -62,39 +75,54 @@ class StatementResolution:
 
     def _resolve(self, written: TableName) -> str:
         name = time_travel.unversioned(written)
-        spaces, table = self._place(name.path)
+        spaces, table = self.place(name.path)
         if spaces == [SYSTEM_SCHEMA]:
             return self._system(name)
         dataset = self._names.find(spaces, table, self._snapshot)
         if dataset is None:
-            raise self._names.missing(self._identity, name.path, self._snapshot.commit)
-        staged: Sequence[DatasetChange] = ()
-        if name.version is not None or name.at is not None:
-            dataset = self._names.past(dataset, name, self._snapshot.commit)
-        else:
-            staged = staged_changes(dataset, self._snapshot)
-        relation = f"{dataset.id}@{dataset.version}"
+            raise self._names.missing(self._identity, name.path, self._snapshot)
+        if name.version is None and name.at is None:
+            return self.relation(dataset)
+        if dataset.kind == Kind.VIEW:
+            raise InvalidArgumentError(
+                f"{display_name(dataset.namespace, dataset.name)} is a view and has no versions: leave out AT"
+            )
+        return self._remember(self._names.past(dataset, name, self._snapshot.commit), ())
+
+    def relation(self, dataset: Dataset) -> str:
+        """Return the relation of a dataset or a view as its statement sees it."""
+        staged = self._snapshot.datasets.get((dataset.namespace, fold_name(dataset.name)))
+        return self._remember(dataset, staged.steps if staged else ())
+
+    def _remember(self, dataset: Dataset, staged: Sequence[DatasetChange]) -> str:
+        mark = VIEW_MARK if dataset.kind == Kind.VIEW else ""
+        relation = f"{mark}{dataset.id}@{dataset.version}"
         if staged:
             relation += f"+{_digest(staged)}"
         self._found[relation] = dataset, staged
         return relation
+
+    def dataset(self, relation: str) -> Dataset:
+        """Return what a relation that was named here reads."""
+        return self._found[relation][0]
 
     def _system(self, name: TableName) -> str:
         if name.version is not None or name.at is not None:
             raise InvalidArgumentError("system tables show the present and have no versions: leave out AT")
         relation = f"{SYSTEM_SCHEMA}.{fold_name(name.path[-1])}"
         if relation not in SYSTEM_TABLES:
-            raise self._names.missing(self._identity, name.path, self._snapshot.commit)
+            raise self._names.missing(self._identity, name.path, self._snapshot)
         return relation
 
-    def _place(self, name: Sequence[str]) -> tuple[Sequence[str], str]:
+    def place(self, name: Sequence[str]) -> tuple[Sequence[str], str]:
+        """Return in which schemas a name is looked for, and what for. Raises NotFoundError."""
         if len(name) == 1:
             return self._search_path, name[0]
         if len(name) > 3 or (len(name) == 3 and fold_name(name[0]) != CATALOG):
-            raise NotFoundError(f"no table {'.'.join(name)!r}; a full name is {CATALOG}.<bucket>.<table>")
+            raise NotFoundError(f"no table {'.'.join(name)!r}; a full name is {CATALOG}.<schema>.<table>")
         if fold_name(name[-2]) == SYSTEM_SCHEMA:
             return [SYSTEM_SCHEMA], name[-1]
-        return [self._names.namespace(self._identity, name[-2]).name], name[-1]
+        return [self._names.namespace(self._identity, name[-2], self._snapshot).name], name[-1]
 
     def describe(self, relations: Sequence[str]) -> Mapping[str, Relation]:
         """Return columns and objects of relations that `resolve` named.
@@ -104,9 +132,9 @@ class StatementResolution:
         return {relation: self._describe(relation) for relation in relations}
 
     def totals(self, name: TableName) -> DatasetTotals | None:
-        """Return what the committed dataset of a name holds, None for system tables. Raises NotFoundError."""
+        """Return what the committed dataset of a name holds, None for all else. Raises NotFoundError."""
         relation = self._resolve(name)
-        return None if is_system(relation) else self._names.totals(self._found[relation][0])
+        return self._names.totals(self._found[relation][0]) if is_version(relation) else None
 
     def rows(self, relation: str, after: int | None) -> SystemPage:
         """Return the next rows of a system table that `resolve` named, or of what describes the catalog."""
@@ -117,23 +145,26 @@ class StatementResolution:
     def _describe(self, relation: str) -> Relation:
         if is_system(relation):
             return Relation(SYSTEM_TABLES[relation].schema.serialize().to_pybytes(), ())
-        dataset, staged = self._found[relation]
-        refs = self._names.catalog.list_objects(dataset.id, dataset.version) if dataset.version else []
+        dataset = self.dataset(relation)
+        if dataset.definition is not None:
+            return Relation(dataset.schema or b"", (), dataset.definition)
         schema = dataset.schema
-        for change in staged:
-            schema = schema_after(schema, change)
-            kept = [] if change.mode is IngestMode.REPLACE else refs
-            refs = [*kept, *_staged_refs(change)]
-        groups: dict[bytes, list[tuple[str, str]]] = {}
-        located = [(self._locate(dataset, ref), ref.schema) for ref in refs]
+        located = self.refs(relation)
         if schema is None:
             raise FailedPreconditionError(
                 f"the columns of {display_name(dataset.namespace, dataset.name)} are not known: "
                 "its objects could not be read when it was imported; import it again"
             )
-        for place, own in located:
-            groups.setdefault(own or schema, []).append(place)
+        groups: dict[bytes, list[tuple[str, str]]] = {}
+        for ref, place in located:
+            groups.setdefault(ref.schema or schema, []).append(place)
         return Relation(schema, tuple(ObjectGroup(own, tuple(places)) for own, places in groups.items()))
+
+    def refs(self, relation: str) -> list[LocatedRef]:
+        """Return the objects of a relation that was named here, and where they are."""
+        dataset, staged = self._found[relation]
+        stored = self._names.catalog.list_objects(dataset.id, dataset.version) if dataset.version else []
+        return [(ref, self._locate(dataset, ref)) for ref in refs_after(stored, staged)]
 
     def _locate(self, dataset: Dataset, ref: ObjectRef) -> tuple[str, str]:
         bucket, written, key = self._names.registry.locate(ref.bucket, ref.key)
@@ -144,7 +175,7 @@ class StatementResolution:
                 "add it to the configuration, or make it an alias"
             )
         if not self._identity.may("read", bucket):
-            raise self._names.missing(self._identity, (name,), self._snapshot.commit)
+            raise self._names.missing(self._identity, (name,), self._snapshot)
         return bucket, key
 
 
@@ -153,19 +184,8 @@ def _digest(staged: Sequence[DatasetChange]) -> str:
     content = sha256()
     for change in staged:
         keys = ",".join(stored.key for stored in change.objects)
-        content.update(f"{change.mode}:{len(change.schema)}:{keys};".encode() + change.schema)
-    return content.hexdigest()
-
-
-def _staged_refs(change: DatasetChange) -> list[ObjectRef]:
-    return [
-        ObjectRef(
-            change.bucket,
-            stored.key,
-            stored.rows,
-            stored.bytes,
-            stored.schema or change.schema,
-            change.managed,
+        content.update(
+            f"{change.mode}:{len(change.schema)}:{keys};{change.removed};".encode() + change.schema
         )
-        for stored in change.objects
-    ]
+        content.update(f"{change.name}:{change.new_name}:{change.definition};".encode())
+    return content.hexdigest()

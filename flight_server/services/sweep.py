@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
 
 from flight_server.catalog.store import Catalog
 from flight_server.dispatch.dispatcher import Dispatcher, ListedObject
@@ -15,6 +16,10 @@ from flight_server.errors import PermissionDeniedError
 from flight_server.services.commits import Committer
 
 _OBJECTS_FOLDER = "_objects"
+_TOLD_OBJECTS = 1_000
+
+Tell: TypeAlias = Callable[[dict[str, Any]], None]
+"""Called with progress: a bucket, and how many of its objects have been looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +61,10 @@ class SweepService:
     retention: float
     in_use: InUse = field(default_factory=InUse)
 
-    async def sweep(self, identity: Identity, asked: Sweep) -> dict[str, object]:
+    async def sweep(self, identity: Identity, asked: Sweep, tell: Tell) -> dict[str, object]:
         """Sweep the bucket that is named, or all, and report. Running it again finds nothing more.
 
+        `tell` is called for every thousand objects or so that a bucket is found to have.
         Raises PermissionDeniedError without admin on every bucket that is swept.
         """
         buckets = [self.registry.resolve(asked.bucket)] if asked.bucket is not None else [*self.registry]
@@ -68,14 +74,14 @@ class SweepService:
         versions = await self._expire(asked, buckets, {bucket.name for bucket in self.registry})
         orphans = _Count()
         for bucket in writable:
-            await self._sweep_bucket(bucket, asked, orphans)
+            await self._sweep_bucket(bucket, asked, orphans, tell)
         return {**versions, "orphans": orphans.report(), "dry_run": asked.dry_run}
 
     async def _expire(self, asked: Sweep, buckets: Sequence[Bucket], known: set[str]) -> dict[str, object]:
         rule = ExpiryRule(
             before=datetime.now(UTC) - timedelta(seconds=self.retention),
             pinned_commit=self.in_use.oldest_snapshot(),
-            namespace=buckets[0].name if asked.bucket is not None else None,
+            bucket=buckets[0].name if asked.bucket is not None else None,
         )
         expired = await self.committer.run(lambda: self.catalog.expire(rule, dry_run=asked.dry_run))
         count = _Count()
@@ -100,8 +106,12 @@ class SweepService:
             "idempotency_keys": expired.upload_keys,
         }
 
-    async def _sweep_bucket(self, bucket: Bucket, asked: Sweep, count: _Count) -> None:
+    async def _sweep_bucket(self, bucket: Bucket, asked: Sweep, count: _Count, tell: Tell) -> None:
+        seen = 0
         async for page in self.dispatcher.list(bucket.name, _OBJECTS_FOLDER):
+            seen += len(page)
+            if seen >= _TOLD_OBJECTS:
+                tell({"bucket": bucket.name, "objects": seen})
             old = {item.key: item for item in self._unused(page, asked.older_than)}
             if not old:
                 continue

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from flight_server.catalog.store import Catalog
+from flight_server.domain import declarations
 from flight_server.domain.bucket import PRIMARY, BucketRegistry
 from flight_server.domain.dataset import DatasetTotals
 from flight_server.domain.identity import Identity
@@ -92,9 +93,11 @@ class SystemTables:
         shown = [row for row in found if self._may_read(identity, row.bucket)]
         totals = self._catalog.totals(self._catalog.newest_commit(), [row.id for row in shown])
         rows = []
-        for _, *columns, shadowed_by in shown:
+        for _, *columns, kind, shadowed_by, schema, definition in shown:
             held = totals.get(columns[3], _NOTHING)
-            rows.append((*columns, held.rows, held.bytes, held.objects, shadowed_by))
+            comment = declarations.comment(declarations.read(schema)) if schema else None
+            counts = (held.rows, held.bytes, held.objects)
+            rows.append((*columns, *counts, shadowed_by, kind, definition, comment))
         return rows, following
 
     def object_refs(self, identity: Identity, after: int | None) -> tuple[_Rows, int | None]:
@@ -103,7 +106,7 @@ class SystemTables:
         # A page has thousands of refs in a handful of buckets.
         may_read = cache(partial(self._may_read, identity))
         rows = [
-            row[1:] for row in found if may_read(row.namespace) and may_read(self._place(row.bucket, row.key))
+            row[1:-1] for row in found if may_read(row.home) and may_read(self._place(row.bucket, row.key))
         ]
         return rows, following
 
@@ -116,7 +119,7 @@ class SystemTables:
         found, following = self._next("commits", after)
         if not found or all(identity.may("read", bucket.name) for bucket in self._registry):
             return found, following
-        changed = self._catalog.commit_namespaces(found[0][0], found[-1][0])
+        changed = self._catalog.commit_buckets(found[0][0], found[-1][0])
         rows = [
             row
             for row in found
@@ -200,6 +203,9 @@ SYSTEM_TABLES: dict[str, SystemTable] = {
                 "bytes": pa.int64(),
                 "objects": pa.int64(),
                 "shadowed_by": pa.utf8(),
+                "kind": pa.utf8(),
+                "definition": pa.utf8(),
+                "comment": pa.utf8(),
             }
         ),
         SystemTables.datasets,

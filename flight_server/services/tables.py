@@ -11,8 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from flight_server.domain import declarations
 from flight_server.domain.call import CallContext
-from flight_server.domain.dataset import CATALOG, Dataset, DatasetFilter
+from flight_server.domain.dataset import CATALOG, Dataset, DatasetFilter, Kind
 from flight_server.domain.pattern import like
 from flight_server.domain.sql_types import encoded
 from flight_server.frames.flight_data import BatchFramer, schema_message
@@ -23,6 +24,7 @@ from flight_server.services.sql_schemas import SqlSchema, SqlSchemas
 from flight_server.services.system_tables import SYSTEM_SCHEMA, SYSTEM_TABLES
 
 TABLE = "TABLE"
+VIEW = "VIEW"
 SYSTEM_TABLE = "SYSTEM TABLE"
 
 _SYNONYMS = {"BASE TABLE": TABLE}
@@ -83,11 +85,11 @@ class TableService:
 
     async def table_types(self) -> AsyncIterator[bytes]:
         """Yield the types that tables have here, as FlightData messages."""
-        for message in rows.messages(rows.batch(TABLE_TYPES, [[SYSTEM_TABLE, TABLE]])):
+        for message in rows.messages(rows.batch(TABLE_TYPES, [[SYSTEM_TABLE, TABLE, VIEW]])):
             yield message
 
     async def db_schemas(self, call: CallContext, wanted: SchemaFilter) -> AsyncIterator[bytes]:
-        """Yield the schemas: the buckets and the system tables' own; as FlightData messages."""
+        """Yield the schemas: of buckets, those made, the system tables' own; as FlightData messages."""
         found = self._schemas(call, wanted)
         for message in rows.messages(rows.batch(DB_SCHEMAS, [[CATALOG] * len(found), found])):
             yield message
@@ -120,22 +122,33 @@ class TableService:
                 # ADBC's get_table_schema looks no further than the first batch: none may be empty.
                 if columns[0]:
                     yield columns
-            if namespaces and TABLE in types:
+            if namespaces and types & {TABLE, VIEW}:
                 like_name = DatasetFilter(tuple(namespaces), wanted.table_name_filter_pattern)
-                pages = self._listing.pages(snapshot, like_name, lambda dataset: is_named(dataset.name))
+                pages = self._listing.pages(
+                    snapshot, like_name, lambda item: is_named(item.name) and _type(item) in types
+                )
                 async for page in pages:
                     yield await self._page(call, page, wanted.include_schema)
 
     async def _page(self, call: CallContext, page: Sequence[Dataset], with_schemas: bool) -> list[list[Any]]:
         spaces = [dataset.namespace for dataset in page]
         names = [dataset.name for dataset in page]
-        columns: list[list[Any]] = [[CATALOG] * len(page), spaces, names, [TABLE] * len(page)]
+        types = [_type(dataset) for dataset in page]
+        columns: list[list[Any]] = [[CATALOG] * len(page), spaces, names, types]
         if with_schemas:
             known = await self._sql_schemas.get(dataset.schema for dataset in page)
-            fixed = {space: not self._names.may_change(call.identity, space) for space in set(spaces)}
-            places = [Place(space, name, fixed[space]) for space, name in zip(spaces, names, strict=True)]
+            known_spaces = self._listing.namespaces(call)
+            fixed = {
+                space: not self._names.may_change(call.identity, known_spaces[space]) for space in set(spaces)
+            }
+            places = [
+                Place(item.namespace, item.name, fixed[item.namespace] or item.kind == Kind.VIEW)
+                for item in page
+            ]
             pairs = zip(page, places, strict=True)
-            columns.append([table_schema(known[dataset.schema], place) for dataset, place in pairs])
+            columns.append(
+                [declared(table_schema(known[item.schema], place), item.schema) for item, place in pairs]
+            )
         return columns
 
     async def _system_page(self, is_named: Callable[[str], bool]) -> list[list[Any]]:
@@ -143,7 +156,7 @@ class TableService:
         known = await self._sql_schemas.get(self._system[name] for name in names)
         count = len(names)
         places = [Place(SYSTEM_SCHEMA, name, is_read_only=True) for name in names]
-        schemas = [table_schema(known[self._system[place.name]], place) for place in places]
+        schemas = [declared(table_schema(known[self._system[place.name]], place), None) for place in places]
         return [[CATALOG] * count, [SYSTEM_SCHEMA] * count, names, [SYSTEM_TABLE] * count, schemas]
 
 
@@ -156,11 +169,10 @@ class Place:
     is_read_only: bool
 
 
-def table_schema(sql_schema: SqlSchema, place: Place) -> bytes:
+def table_schema(sql_schema: SqlSchema, place: Place) -> pa.Schema:
     """Return the schema of a table as CommandGetTables gives it: with where each column belongs.
 
-    The specification has DB_SCHEMA_NAME, and drivers read SCHEMA_NAME: both are written. There are
-    no comments on columns, hence no REMARKS.
+    The specification has DB_SCHEMA_NAME, and drivers read SCHEMA_NAME: both are written.
     """
     fixed = encoded(
         {
@@ -177,8 +189,25 @@ def table_schema(sql_schema: SqlSchema, place: Place) -> bytes:
         name: pa.KeyValueMetadata({**fixed, **known}) for name, known in kinds.items()
     }
     pairs = zip(sql_schema.schema, sql_schema.columns, strict=True)
-    schema = pa.schema(field.with_metadata(metadata[column.name]) for field, column in pairs)
+    return pa.schema(field.with_metadata(metadata[column.name]) for field, column in pairs)
+
+
+def declared(schema: pa.Schema, stored: bytes | None) -> bytes:
+    """Return the schema of a table with the comments of its columns, and with those that take no NULL."""
+    own = declarations.read(stored) if stored else pa.schema([])
+    for at, field in enumerate(own):
+        comment = declarations.comment(field)
+        if comment is None and field.nullable:
+            continue
+        remarks = {} if comment is None else encoded({"REMARKS": comment})
+        shown = schema.field(at)
+        metadata: dict[Any, Any] = {**(shown.metadata or {}), **remarks}
+        schema = schema.set(at, shown.with_nullable(field.nullable).with_metadata(metadata))
     return schema.serialize().to_pybytes()
+
+
+def _type(dataset: Dataset) -> str:
+    return VIEW if dataset.kind == Kind.VIEW else TABLE
 
 
 def _pattern(written: str | None) -> Callable[[str], bool]:
@@ -188,5 +217,5 @@ def _pattern(written: str | None) -> Callable[[str], bool]:
 def _types(written: Sequence[str]) -> frozenset[str]:
     """Return the types asked for, in our spelling; all of them when none is."""
     if not written:
-        return frozenset({TABLE, SYSTEM_TABLE})
+        return frozenset({TABLE, SYSTEM_TABLE, VIEW})
     return frozenset(_SYNONYMS.get(kind.upper(), kind.upper()) for kind in written)

@@ -21,6 +21,7 @@ from flight_server.dispatch.dispatcher import Dispatcher
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import DatasetChange
 from flight_server.domain.recent import RecentMap
+from flight_server.domain.staging import Snapshot, settled
 from flight_server.errors import AlreadyExistsError, ConflictError, NotFoundError
 from flight_server.services.commits import Committer
 from flight_server.services.connections import sockets_of
@@ -57,6 +58,7 @@ class TransactionService:
         self._dispatcher = dispatcher
         self._open: dict[bytes, Transaction] = {}
         self._committed: RecentMap[bytes, Transaction] = RecentMap(_REMEMBERED)
+        self._abandoned: RecentMap[bytes, str] = RecentMap(_REMEMBERED)
         self._discarding: set[asyncio.Task[None]] = set()
         sessions.on_close(self._abandon)
 
@@ -70,8 +72,15 @@ class TransactionService:
         return transaction.id
 
     def get(self, call: CallContext, transaction_id: bytes) -> Transaction:
-        """Return an open transaction of the caller. Raises NotFoundError."""
+        """Return an open transaction of the caller.
+
+        Raises NotFoundError, or ConflictError when it had changes and was abandoned.
+        """
         transaction = self._open.get(transaction_id)
+        if self._abandoned.get(transaction_id) == call.identity.name:
+            raise ConflictError(
+                "the transaction was rolled back because its session ended or was idle too long: begin anew"
+            )
         if transaction is None or transaction.principal != call.identity.name:
             raise NotFoundError(
                 "no such transaction: it has ended, or it was never begun here; begin a new one"
@@ -87,6 +96,13 @@ class TransactionService:
             return self.get(call, transaction_id)
         found = self.of_session(call)
         return found if found is not None and found.is_sql else None
+
+    def of_ingest(self, call: CallContext, transaction_id: bytes | None) -> Transaction | None:
+        """Return the transaction that an ingest belongs to: its own, else the session's open one.
+
+        Raises NotFoundError.
+        """
+        return self.of_session(call) if transaction_id is None else self.get(call, transaction_id)
 
     def get_read(self, call: CallContext, unit: bytes) -> Transaction:
         """Return the transaction whose unit a statement began to read in: open, or with its commit asked for.
@@ -136,11 +152,16 @@ class TransactionService:
                 session.transaction_id = transaction = None
         return transaction
 
-    def snapshot(self, transaction: Transaction) -> int:
-        """Return the commit that the transaction reads at, taking it at the first statement."""
+    def snapshot(self, transaction: Transaction | None) -> Snapshot:
+        """Return what a statement of a transaction reads, which takes its commit at the first one.
+
+        Outside of a transaction a statement reads the newest commit.
+        """
+        if transaction is None:
+            return Snapshot(self._committer.newest())
         if transaction.snapshot is None:
             transaction.snapshot = self._committer.newest()
-        return transaction.snapshot
+        return Snapshot(transaction.snapshot, tuple(transaction.changes))
 
     @property
     def oldest_snapshot(self) -> int | None:
@@ -152,9 +173,14 @@ class TransactionService:
         staged = [change for open_ in self._open.values() for change in open_.changes]
         return {stored.key for change in staged for stored in change.objects}
 
-    def stage(self, call: CallContext, transaction: Transaction, change: DatasetChange) -> None:
-        """Add a change to a transaction. Raises NotFoundError when it ended meanwhile."""
-        self.get(call, transaction.id).changes.append(change)
+    def rewritten(self) -> set[str]:
+        """Return the ids of the datasets whose objects open transactions will replace."""
+        staged = [change for open_ in self._open.values() for change in open_.changes]
+        return {change.dataset_id for change in staged if change.removed}
+
+    def stage(self, call: CallContext, transaction: Transaction, changes: Sequence[DatasetChange]) -> None:
+        """Add changes to a transaction. Raises NotFoundError when it ended meanwhile."""
+        self.get(call, transaction.id).changes.extend(changes)
 
     async def end(self, call: CallContext, transaction_id: bytes, commit: bool) -> None:
         """Commit or roll back. Raises NotFoundError, or ConflictError when the commit is not possible."""
@@ -176,23 +202,31 @@ class TransactionService:
                 await self._dispatcher.settle(session.id, is_done)
 
     async def _commit(self, transaction: Transaction) -> None:
-        names = ", ".join(dict.fromkeys(change.name for change in transaction.changes))
+        names = ", ".join(dict.fromkeys(change.name or change.namespace for change in transaction.changes))
         self._committed.put(transaction.unit, transaction)
+        changes, superseded = settled(transaction.changes)
         try:
-            made = await self._committer.commit(
-                transaction.changes, transaction.principal, f"transaction: {names}"
-            )
+            made = await self._committer.commit(changes, transaction.principal, f"transaction: {names}")
         except (AlreadyExistsError, ConflictError, NotFoundError):
             # Any other error leaves open whether the commit was made: then sweep decides.
             await self._discard(transaction.changes)
             raise
         # What an idempotency key shows to be committed already is not committed again.
-        pairs = zip(transaction.changes, made, strict=True)
-        await self._discard([change for change, done in pairs if done.is_repeated])
+        pairs = zip(changes, made, strict=True)
+        await self._discard([change for change, done in pairs if done.is_repeated], superseded)
 
-    async def _discard(self, changes: Sequence[DatasetChange]) -> None:
+    async def _discard(
+        self, changes: Sequence[DatasetChange], superseded: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Remove the objects of changes, and others by (bucket, key)."""
+        doomed: dict[str, list[str]] = {}
+        for bucket, key in superseded:
+            doomed.setdefault(bucket, []).append(key)
         for change in changes:
-            await self._dispatcher.delete(change.bucket, [stored.key for stored in change.objects])
+            doomed.setdefault(change.bucket, []).extend(stored.key for stored in change.objects)
+        for bucket, keys in doomed.items():
+            if keys:
+                await self._dispatcher.delete(bucket, keys)
 
     def _forget(self, transaction: Transaction) -> None:
         del self._open[transaction.id]
@@ -205,6 +239,7 @@ class TransactionService:
         for transaction in [open_ for open_ in self._open.values() if open_.session_id == session.id]:
             del self._open[transaction.id]
             if transaction.changes:
+                self._abandoned.put(transaction.id, transaction.principal)
                 task = asyncio.ensure_future(self._discard(transaction.changes))
                 self._discarding.add(task)
                 task.add_done_callback(self._discarding.discard)

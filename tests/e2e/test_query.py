@@ -145,8 +145,6 @@ def test_the_header_chooses_the_bucket_that_unqualified_names_mean(zoo: Server) 
         ("SELECT current_setting('temp_directory')", "INVALID_ARGUMENT", "takes the name of"),
         ("SELECT main.current_setting('x')", "INVALID_ARGUMENT", "without a schema"),
         ("FROM query('SELECT 1')", "INVALID_ARGUMENT", "is not served"),
-        ("INSERT INTO animals VALUES ('cow', 4)", "NOT_IMPLEMENTED", "adbc_ingest"),
-        ("CREATE TABLE x AS SELECT 1", "NOT_IMPLEMENTED", "ingest"),
         ("COPY animals TO '/tmp/x'", "NOT_IMPLEMENTED", "ingest"),
         ("ATTACH '/tmp/x'", "NOT_IMPLEMENTED", "ATTACH"),
         ("SET threads = 1", "INVALID_ARGUMENT", "TimeZone, bucket"),

@@ -270,7 +270,7 @@ def test_a_changed_table_refuses_a_statement_prepared_before(connect: Connect, u
         ("SET VARIABLE v = (FROM read_text('/etc/passwd'))", "INVALID", "is not served"),
         ("PREPARE p AS FROM read_text('/etc/passwd')", "INVALID", "is not served"),
         ("CREATE TEMP TABLE testing.t (a INTEGER)", "INVALID", "no schema"),
-        ("CREATE TEMP MACRO m() AS 1", "IMPLEMENTED", "tables and views"),
+        ("CREATE TEMP MACRO m() AS 1", "IMPLEMENTED", "tables, views and schemas"),
         ('INSERT INTO _t."~0" VALUES (1)', "NOT_FOUND", "no schema '_t'"),
         ("WITH w AS (INSERT INTO x VALUES (1) RETURNING *) FROM w", "IMPLEMENTED", "send it alone"),
         ("EXPLAIN INSERT INTO x VALUES (1)", "INVALID", "EXPLAIN takes a query"),

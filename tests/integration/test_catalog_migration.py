@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flight_server.catalog.store import Catalog
 from flight_server.domain.bucket import Bucket, BucketRegistry
-from flight_server.domain.dataset import DatasetChange, ImportedDataset, IngestMode, ObjectRef
+from flight_server.domain.dataset import DatasetChange, ImportedDataset, ChangeMode, ObjectRef
 
 REGISTRY = BucketRegistry(
     [
@@ -204,7 +204,7 @@ def test_namespaces_under_an_alias_join_the_canonical_one_and_the_newest_keeps_t
 
 
 def test_a_schema_that_somebody_made_keeps_its_name(catalog: Catalog) -> None:
-    made = DatasetChange("local", "t", "testing", IngestMode.CREATE, "d", None, b"", ())
+    made = DatasetChange("local", "t", "testing", ChangeMode.CREATE, "d", None, b"", ())
     catalog.commit([made], "me", "create")
     catalog.migrate(REGISTRY, dry_run=False)
     assert catalog.list_names(1) == [("local", "t")]

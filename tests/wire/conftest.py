@@ -30,7 +30,6 @@ from flight_server.services.cancel import CancelService
 from flight_server.services.flights import Flight
 from flight_server.services.handles import Handles
 from flight_server.services.held import HeldMessages
-from flight_server.services.keys import KeyService
 from flight_server.services.metadata import MetadataService
 from flight_server.services.queries import Queries
 from flight_server.services.sessions import SessionService
@@ -222,7 +221,9 @@ def _build_server(options: ServerOptions) -> tuple[FlightServer, WireServer]:
         transactions=MemoryTransactions(),
         migration=MemoryMigration(),
         metadata=MetadataService(ServerFacts(False, 60.0, 1024, 10), engine_facts),
-        keys=KeyService(),
+        keys=None,
+        temporary=ingest,
+        compact=None,
         sweep=None,
         register=None,
         tables=MemoryTables(),

@@ -126,5 +126,5 @@ def test_every_combination_of_table_definition_options(options):
     recorder = Recorder()
     command = commands.StatementIngest("t", None, None, *options, False, None)
     with pytest.raises(LakehouseError):
-        IngestHandlers(recorder).put(None, command, None).send(None)
+        IngestHandlers(recorder, recorder).put(None, command, None).send(None)
     assert getattr(recorder, "mode", None) == MODES.get(options)

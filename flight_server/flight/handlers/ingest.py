@@ -21,6 +21,7 @@ from flight_server.flight.wire.commands import StatementIngest
 
 if TYPE_CHECKING:
     from flight_server.services.ingest import IngestService
+    from flight_server.services.temporary import TemporaryIngest
 
 
 # TableDefinitionOptions: if_not_exist
@@ -52,12 +53,14 @@ class IngestHandlers:
     """Answers CommandStatementIngest."""
 
     ingest: "IngestService"
+    temporary: "TemporaryIngest"
 
     async def put(self, call: CallContext, command: StatementIngest, sent: Messages) -> bytes:
         """Load a stream into a table and return the number of rows."""
         target = _target(command)
         try:
-            result = await self.ingest.append(call, target, sent)
+            service = self.temporary if command.temporary else self.ingest
+            result = await service.append(call, target, sent)
         except SchemaMismatchError as error:
             if target.mode is not IngestMode.CREATE_APPEND:
                 raise
@@ -67,8 +70,6 @@ class IngestHandlers:
 
 
 def _target(command: StatementIngest) -> IngestTarget:
-    if command.temporary:
-        raise UnimplementedError("ingest into temporary tables is not served; leave `temporary` unset")
     if command.catalog is not None and command.catalog != CATALOG:
         raise NotFoundError(f"no catalog {command.catalog[:100]!r}; the catalog here is {CATALOG!r}")
     if not command.table:

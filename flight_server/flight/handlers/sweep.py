@@ -1,13 +1,15 @@
 """The action `sweep`: objects and versions that nobody needs."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flight_server.domain.call import CallContext
 from flight_server.domain.statement import Sweep
 from flight_server.errors import InvalidArgumentError
-from flight_server.flight.wire.actions import check_keys, decode_json, encode_json
+from flight_server.flight.progress import reported
+from flight_server.flight.wire.actions import check_keys, decode_json
 
 if TYPE_CHECKING:
     from flight_server.services.sweep import SweepService
@@ -21,9 +23,9 @@ class SweepHandlers:
 
     service: "SweepService"
 
-    async def sweep(self, call: CallContext, body: bytes) -> Sequence[bytes]:
-        """Sweep, or with `dry_run` only report."""
-        return (encode_json(await self.service.sweep(call.identity, _asked(decode_json(body)))),)
+    def sweep(self, call: CallContext, body: bytes) -> AsyncGenerator[bytes, None]:
+        """Sweep, or with `dry_run` only report; yield progress, if it is long, and then the report."""
+        return reported(partial(self.service.sweep, call.identity, _asked(decode_json(body))))
 
 
 def _asked(options: dict[str, Any]) -> Sweep:

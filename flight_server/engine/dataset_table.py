@@ -1,0 +1,172 @@
+"""The hidden table in which a statement changes rows of a dataset.
+
+It has the dataset's columns, defaults and constraints, and at first no rows. The objects that hold rows
+which the statement may change are loaded; what is in the table afterwards is written as new objects, which
+take the place of those. All other objects stay as they are and are not read but for their keys.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import duckdb
+import pyarrow as pa
+
+from flight_server.domain import declarations
+from flight_server.domain.declarations import DEFAULT, Constraint
+from flight_server.engine import quote
+from flight_server.engine.binding import sql_types
+from flight_server.engine.dataset_objects import DatasetObjects, encoded
+from flight_server.engine.instance import hidden_path
+from flight_server.engine.relations import select_objects
+from flight_server.engine.sessions import EngineSessions
+from flight_server.errors import InvalidArgumentError
+from flight_server.frames.changes import StatementChange, Target, TargetObject
+from flight_server.frames.requests import ObjectGroup, Relation
+
+OBJECT_COLUMN = "~object"
+"""The column of a scan that tells which object a row is in; no client's text can name it unseen."""
+
+_KEYWORDS = {declarations.PRIMARY_KEY: "PRIMARY KEY", declarations.UNIQUE: "UNIQUE"}
+
+
+class DatasetTable:
+    """The rows of a dataset that a statement may change; `loaded` are the objects they come from."""
+
+    def __init__(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        sessions: EngineSessions,
+        target: Target,
+        objects: DatasetObjects,
+    ) -> None:
+        self.schema = declarations.read(target.schema)
+        self.loaded: list[TargetObject] = []
+        self._cursor = cursor
+        self._sessions = sessions
+        self._target = target
+        self._objects = objects
+        self._rest = list(target.objects)
+        self._made: list[tuple[str, tuple[str, ...]]] = []
+        self.path = self.new_table(declarations.constraints(self.schema), is_checked=True)
+
+    def new_table(self, constraints: Sequence[Constraint] = (), is_checked: bool = False) -> tuple[str, ...]:
+        """Create a hidden table with the dataset's columns; one that is not checked takes NULL anywhere."""
+        path = hidden_path(self._sessions.new_relation(self._target.name))
+        columns = column_definitions(self._cursor, self.schema, is_checked=is_checked)
+        parts = [*columns, *constraint_definitions(constraints)]
+        self._cursor.execute(f"CREATE TABLE {quote.path(path)}({', '.join(parts)})")
+        self._made.append(("TABLE", path))
+        return path
+
+    def drop(self) -> None:
+        """Drop all hidden tables and views that were made."""
+        for what, path in reversed(self._made):
+            self._cursor.execute(f"DROP {what} IF EXISTS {quote.path(path)}")
+
+    @property
+    def is_loaded(self) -> bool:
+        """Tell whether nothing of the dataset is elsewhere."""
+        return not self._rest
+
+    @contextmanager
+    def scan(self) -> Iterator[tuple[str, ...]]:
+        """Name a view of what is not loaded, with the column `OBJECT_COLUMN`."""
+        path = hidden_path(self._sessions.new_relation(self._target.name))
+        query = select_objects(
+            self._cursor, self._objects.stores, target_relation(self._target, self._rest), OBJECT_COLUMN
+        )
+        self._cursor.execute(f"CREATE VIEW {quote.path(path)} AS {query}")
+        self._made.append(("VIEW", path))
+        yield path
+
+    def load(self, paths: set[str] | None = None) -> None:
+        """Load the objects with these storage paths, or all that are not loaded."""
+        stores = self._objects.stores
+        chosen = [item for item in self._rest if paths is None or stores[item.bucket].path(item.key) in paths]
+        if not chosen:
+            return
+        query = select_objects(self._cursor, stores, target_relation(self._target, chosen))
+        self._cursor.execute(f"INSERT INTO {quote.path(self.path)} {query}")
+        self.loaded += chosen
+        self._rest = [item for item in self._rest if item not in chosen]
+
+    def check_keys(self) -> None:
+        """Refuse rows whose keys are those of rows that are not loaded. Raises InvalidArgumentError."""
+        for key in declarations.keys(self.schema) if self._rest else ():
+            columns = [quote.identifier(name) for name in key.columns]
+            rest = select_objects(
+                self._cursor, self._objects.stores, target_relation(self._target, self._rest)
+            )
+            condition = " AND ".join(f"own.{name} = rest.{name}" for name in columns)
+            shown = ", ".join(f"own.{name}::VARCHAR" for name in columns)
+            found = self._cursor.execute(
+                f"SELECT {shown} FROM {quote.path(self.path)} own "  # noqa: S608 - quoted
+                f"SEMI JOIN ({rest}) rest ON {condition} LIMIT 1"
+            ).fetchall()
+            if found:
+                raise duplicate_key(key, found[0])
+
+    def key_searches(self, scan: Sequence[str], rows: Sequence[str]) -> Iterator[str]:
+        """Yield a query for each key: in a scan, the objects with rows that have a key of other rows."""
+        for key in declarations.keys(self.schema):
+            names = map(quote.identifier, key.columns)
+            condition = " AND ".join(f"held.{name} = brought.{name}" for name in names)
+            yield (
+                f"SELECT DISTINCT {quote.identifier(OBJECT_COLUMN)} FROM {quote.path(scan)} held "  # noqa: S608
+                f"SEMI JOIN {quote.path(rows)} brought ON {condition}"
+            )
+
+    def change(self) -> StatementChange:
+        """Write the rows as objects; return the change that puts them in the place of those loaded."""
+        target = self._target
+        rows = f"FROM {quote.path(self.path)}", None, self.schema
+        written = self._objects.write(self._cursor, rows, (target.bucket, target.dataset_id), self.schema)
+        return StatementChange(
+            "rewrite" if self.loaded else "append",
+            target.kind,
+            target.namespace,
+            target.name,
+            target.bucket,
+            target.dataset_id,
+            target.version,
+            tuple((item.bucket, item.key) for item in self.loaded),
+            encoded(written),
+        )
+
+
+def target_relation(target: Target, objects: Sequence[TargetObject]) -> Relation:
+    """Return what reads some objects of a dataset."""
+    groups: dict[bytes, list[tuple[str, str]]] = {}
+    for item in objects:
+        groups.setdefault(item.schema, []).append((item.bucket, item.key))
+    return Relation(target.schema, tuple(ObjectGroup(own, tuple(of)) for own, of in groups.items()))
+
+
+def duplicate_key(key: Constraint, values: Sequence[object]) -> InvalidArgumentError:
+    """Return the error for a row whose key another one has."""
+    shown = ", ".join(f"{name}: {value}" for name, value in zip(key.columns, values, strict=True))
+    kind = "primary key" if key.kind == declarations.PRIMARY_KEY else "unique"
+    return InvalidArgumentError(f'Duplicate key "{shown[:200]}" violates {kind} constraint')
+
+
+def column_definitions(
+    cursor: duckdb.DuckDBPyConnection, schema: pa.Schema, is_checked: bool = True
+) -> Iterator[str]:
+    """Yield the definition of each column of a dataset, with NOT NULL where it `is_checked`."""
+    _, types = sql_types(cursor, schema)
+    for field, kind in zip(schema, types, strict=True):
+        default = declarations.text(field, DEFAULT)
+        yield (
+            f"{quote.identifier(field.name)} {kind}"
+            + ("" if default is None else f" DEFAULT ({default})")
+            + ("" if field.nullable or not is_checked else " NOT NULL")
+        )
+
+
+def constraint_definitions(constraints: Sequence[Constraint]) -> Iterator[str]:
+    """Yield the constraints that DuckDB enforces; a foreign key is not among them."""
+    for item in constraints:
+        if item.kind == declarations.CHECK:
+            yield f"CHECK ({item.expression})"
+        elif item.kind in _KEYWORDS:
+            yield f"{_KEYWORDS[item.kind]} ({', '.join(map(quote.identifier, item.columns))})"
