@@ -6,7 +6,7 @@ import pytest
 
 from flight_server.testing import Server
 from tests import needs
-from tests.clients.conftest import CLIENTS, HERE, REMEDY, Line, Lines, check, lines, run
+from tests.clients.conftest import HERE, Line, Lines, check, installed, lines, run
 
 pytestmark = pytest.mark.go
 
@@ -75,8 +75,8 @@ ACTIONS = {
 
 @pytest.fixture(scope="module")
 def found(world: Server) -> Lines:
-    go = needs.program("go", REMEDY)
-    program = needs.installed(CLIENTS / "go/.ready", REMEDY).parent / "client"
+    go = needs.program("go", "install Go, 1.25 or newer")
+    program = installed("go") / "client"
     run([go, "build", "-mod=readonly", "-o", program, "."], HERE / "go")
     return lines(run([program, world.uri]))
 

@@ -52,10 +52,7 @@ _STATUSES: Mapping[str, str] = {
 }
 """What pyarrow says of a gRPC code → its name."""
 
-_ADBC_ADBC = re.compile(r"\[FlightSQL\].*\((\w+); ", re.DOTALL)
-"""How the ADBC driver tells of an error in the middle of a stream: with the name of the gRPC code."""
-
-_STATUSES: Mapping[str, str] = {
+_ADBC_STATUSES: Mapping[str, str] = {
     "NOT_IMPLEMENTED": "UNIMPLEMENTED",
     "TIMEOUT": "DEADLINE_EXCEEDED",
     "UNAUTHORIZED": "PERMISSION_DENIED",
