@@ -236,7 +236,7 @@ def test_a_cancel_or_time_limit_ends_a_query_at_once(jdbc: Parts) -> None:
     how, milliseconds = found["query timeout"].value
     assert "Query timed out after 1 SECONDS" in how
     assert milliseconds < 2000
-    assert found["still running"].value == [{"n": 0}]
+    assert found["on the server"].value == [{"state": "cancelled"}]
     assert found["afterwards"].value == [{"one": 1}]
 
 

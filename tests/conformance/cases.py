@@ -27,6 +27,7 @@ KEYS: Mapping[str, set[str]] = {
     "close_session": set(),
     "poll": _ANSWER,
     "cancel": {"by"},
+    "unread": set(),
     "send": {"body", "with", "hex"} | _EXPECTED,
 }
 """What a step does → what else it may say."""

@@ -91,9 +91,12 @@ class FlightSession:
         if target.username is not None:
             self._headers.append(self._client.authenticate_basic_token(target.username, target.password))
         self._transaction: bytes | None = None
+        self._unread: list[Any] = []
 
     def close(self) -> None:
         """Close the connection."""
+        for reader in self._unread:
+            reader.cancel()
         self._client.close()
 
     def options(self, timeout: float = _TIMEOUT) -> pyarrow.flight.FlightCallOptions:
@@ -123,6 +126,12 @@ class FlightSession:
     def reader(self, info: pyarrow.flight.FlightInfo, timeout: float = _TIMEOUT) -> Any:
         """Begin to fetch."""
         return self._client.do_get(info.endpoints[0].ticket, self.options(timeout))
+
+    def leave_unread(self, info: pyarrow.flight.FlightInfo) -> None:
+        """Read the first rows, and leave the rest until the session is closed."""
+        reader = self.reader(info)
+        reader.read_chunk()
+        self._unread.append(reader)
 
     def schema(self, descriptor: Descriptor) -> pa.Schema:
         """Call GetSchema."""
