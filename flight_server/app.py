@@ -70,6 +70,7 @@ from flight_server.services.sql_schemas import SqlSchemas
 from flight_server.services.sweep import InUse, SweepService
 from flight_server.services.system_tables import SystemTables
 from flight_server.services.tables import TableService
+from flight_server.services.temporary import TemporaryTables
 from flight_server.services.transactions import TransactionService
 from flight_server.telemetry import logging
 
@@ -210,7 +211,7 @@ def _services(storage: _Storage, settings: Settings) -> Services:
         sweep=_sweep_service(storage, settings, in_use),
         migration=MigrationService(storage.catalog, storage.registry, committer),
         metadata=MetadataService(_facts(storage.registry, settings), dispatcher.facts),
-        tables=TableService(names, listing, sql_schemas),
+        tables=TableService(names, listing, sql_schemas, TemporaryTables(options.sessions, query.schema)),
         keys=KeyService(),
         flights=FlightService(names, listing, sql_schemas, query),
         cancel=CancelService(query, options.queries, handles),

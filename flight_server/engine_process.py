@@ -34,6 +34,7 @@ from flight_server.frames.requests import (
     decode_relations,
     encode_done,
     encode_facts,
+    encode_holdings,
     encode_names,
     relations_ahead,
 )
@@ -103,8 +104,10 @@ class Connection:
 
     def settle(self, request: Frame) -> None:
         """End a transaction in which a session changed temporary tables."""
-        self._process.statements.sessions.settle(request.fields["session"], request.fields["commit"])
-        self._channel.send(Frame("settled"))
+        sessions, session_id = self._process.statements.sessions, request.fields["session"]
+        sessions.settle(session_id, request.fields["commit"])
+        holdings = sessions.get(session_id, has_state=False).holdings()
+        self._channel.send(Frame("settled", {"holdings": encode_holdings(holdings)}))
 
     def forget(self, request: Frame) -> None:
         """Drop what a session keeps here."""

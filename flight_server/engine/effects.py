@@ -27,7 +27,14 @@ from flight_server.engine.kinds import (
 )
 from flight_server.engine.parse import ParsedStatement, written_text
 from flight_server.engine.preparation import Preparation, Ready
-from flight_server.engine.sessions import EngineSession, EngineSessions, TempTable, TempView, is_temporary
+from flight_server.engine.sessions import (
+    EngineSession,
+    EngineSessions,
+    TempTable,
+    TempView,
+    is_temporary,
+    without,
+)
 from flight_server.engine.statement import Done, Statement
 from flight_server.errors import (
     AlreadyExistsError,
@@ -104,10 +111,11 @@ class Effects:
     def _set_variable(self, cursor: Cursor, statement: Statement, kind: SetVariable) -> Done:
         state = statement.caller.state
         if kind.expression is None:
-            state.variables.pop(kind.name.lower(), None)
+            self._sessions.set_variable(state, kind.name, None)
             return Done()
         ready = self._preparation.query(cursor, statement, f"SELECT ({kind.expression}\n) AS value")
-        state.variables[kind.name.lower()] = self._stored(cursor, statement, ready, kind.name)
+        relation = self._stored(cursor, statement, ready, kind.name)
+        self._sessions.set_variable(state, kind.name, relation)
         return Done()
 
     def _stored(self, cursor: Cursor, statement: Statement, ready: Ready, name: str) -> str:
@@ -132,7 +140,7 @@ class Effects:
             relation = self._stored(cursor, statement, ready, kind.path[-1])
         rows = cursor.execute(f"SELECT count(*) FROM {quote.path(hidden_path(relation))}").fetchall()[0][0]  # noqa: S608 - quoted
         self._sessions.save(state, statement.caller.transaction)
-        self._replace(state, TempTable(kind.path[-1], relation))
+        self._put(state, kind.path[-1], TempTable(kind.path[-1], relation))
         return Done(rows)
 
     def _defined(self, cursor: Cursor, columns: str, name: str) -> str:
@@ -151,12 +159,16 @@ class Effects:
         if self._is_there(state, kind):
             return Done()
         query = self._preparation.qualified(cursor, statement, arguments.named(kind.query, kind.columns))
-        ready = self._preparation.query(cursor, statement, query)
+        view = TempView(kind.path[-1], query)
+        # Bound as it will be read, so that one that reads itself is refused here.
+        views = state.views | {view.name.lower(): view}
+        as_read = replace(state, tables=without(state.tables, view.name), views=views)
+        caller = replace(statement.caller, state=as_read)
+        ready = self._preparation.query(cursor, replace(statement, caller=caller), query)
         with self._preparation.available(cursor, statement, ready):
             bind(cursor, ready.sql)
         self._sessions.save(state, statement.caller.transaction)
-        self._remove(state, kind.path[-1])
-        state.views[kind.path[-1].lower()] = TempView(kind.path[-1], query)
+        self._put(state, kind.path[-1], view)
         return Done()
 
     def _is_there(self, state: EngineSession, kind: CreateTable | CreateView) -> bool:
@@ -173,13 +185,16 @@ class Effects:
             )
         return exists and kind.if_not_exists
 
-    def _replace(self, state: EngineSession, table: TempTable) -> None:
-        self._remove(state, table.name)
-        state.tables[table.name.lower()] = table
-
-    def _remove(self, state: EngineSession, name: str) -> None:
-        state.views.pop(name.lower(), None)
-        if (before := state.tables.pop(name.lower(), None)) is not None:
+    def _put(self, state: EngineSession, name: str, found: TempTable | TempView | None) -> None:
+        """Let a name mean a table or a view, or nothing; a table that it meant before is dropped."""
+        before = state.tables.get(name.lower())
+        tables, views = without(state.tables, name), without(state.views, name)
+        if isinstance(found, TempTable):
+            tables[name.lower()] = found
+        elif found is not None:
+            views[name.lower()] = found
+        state.tables, state.views = tables, views
+        if before is not None:
             self._sessions.discard(state, before)
 
     def _drop(self, _cursor: Cursor, statement: Statement, kind: Drop) -> Done:
@@ -187,7 +202,7 @@ class Effects:
         found = {"TABLE": state.table, "VIEW": state.view}[kind.what](kind.path)
         if found is not None:
             self._sessions.save(state, statement.caller.transaction)
-            self._remove(state, kind.path[-1])
+            self._put(state, kind.path[-1], None)
             return Done()
         try:
             statement.questions.resolve([TableName(kind.path)])
@@ -220,15 +235,15 @@ class Effects:
     def _prepare(self, cursor: Cursor, statement: Statement, kind: Prepare) -> Done:
         if isinstance(self._preparation.read(cursor, kind.sql), Prepare | Execute):
             raise InvalidArgumentError("a prepared statement cannot prepare or execute another")
-        statement.caller.state.prepared[kind.name.lower()] = kind.sql
+        state = statement.caller.state
+        state.prepared = state.prepared | {kind.name.lower(): kind.sql}
         return Done()
 
     def _deallocate(self, _cursor: Cursor, statement: Statement, kind: Deallocate) -> Done:
-        prepared = statement.caller.state.prepared
-        if kind.name is None:
-            prepared.clear()
-        elif prepared.pop(kind.name.lower(), None) is None:
+        state = statement.caller.state
+        if kind.name is not None and kind.name.lower() not in state.prepared:
             raise NotFoundError(f"no prepared statement {kind.name!r} in this session")
+        state.prepared = {} if kind.name is None else without(state.prepared, kind.name)
         return Done()
 
 

@@ -5,6 +5,7 @@ are known here. The tables are registered on the statement's cursor and go with 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -19,6 +20,7 @@ from flight_server.engine.functions import Need
 from flight_server.engine.instance import Instance, hidden_path
 from flight_server.engine.macros import COLUMNS, NAMESPACES, RELATIONS, SCHEMAS, SESSION, TYPES
 from flight_server.engine.sessions import EngineSession
+from flight_server.errors import LakehouseError
 from flight_server.frames.requests import LISTED_NAMES, LISTED_SESSION, LISTED_TABLES
 
 _REMEMBERED_BYTES = 32 * 1024 * 1024
@@ -135,8 +137,9 @@ class Introspection:
         for view in state.views.values():
             own = None
             if describe_view is not None:
-                schema = describe_view(view.query)
-                own = self._described({schema.serialize().to_pybytes()}).popitem()[1]
+                with suppress(LakehouseError, duckdb.Error):  # what it reads may be gone
+                    schema = describe_view(view.query)
+                    own = self._described({schema.serialize().to_pybytes()}).popitem()[1]
             found.append(_Found(*_TEMP, view.name, f"view {view.name}", True, columns=own, query=view.query))
         return found
 

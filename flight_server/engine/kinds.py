@@ -226,6 +226,7 @@ def _create(reader: Reader) -> Kind:
     if_not_exists = reader.take("IF", "NOT", "EXISTS")
     path = reader.name()
     columns = reader.brackets() if reader.token and reader.token.text == "(" else None
+    reader.take("ON", "COMMIT", "PRESERVE", "ROWS")
     query = None
     if reader.take("AS"):
         query = reader.rest()
@@ -279,7 +280,12 @@ def _explain(reader: Reader) -> Explain:
 
 def _is_query_in_brackets(reader: Reader) -> bool:
     words = [token.word for token in reader.tokens[reader.at :] if token.text != "("]
-    return bool(words) and words[0] in ("SELECT", "FROM", "WITH", "VALUES", "TABLE")
+    return bool(words) and words[0] in _HEADS_OF_QUERIES
+
+
+_HEADS_OF_QUERIES = frozenset(
+    {"SELECT", "FROM", "WITH", "VALUES", "TABLE", "PIVOT", "UNPIVOT", "DESCRIBE", "SHOW", "SUMMARIZE"}
+)
 
 
 def _whole(kind: Callable[[str], Kind]) -> Callable[[Reader], Kind]:

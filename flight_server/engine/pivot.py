@@ -37,6 +37,11 @@ def with_values(
             )
             values = ", ".join(map(quote.text, _values(cursor, query, statement, preparation)))
             edits.append((start, end, f"({expression}) IN ({values})"))
+    if not edits:
+        raise InvalidArgumentError(
+            "the values that PIVOT makes columns of cannot be read here: leave out IN, or list them, as in "
+            "ON x IN ('a', 'b')"
+        )
     return _edited(sql, edits)
 
 

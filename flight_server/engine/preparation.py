@@ -25,6 +25,7 @@ from flight_server.frames.requests import TableName, is_system, is_version
 
 _CACHED_BYTES = 64 * 1024 * 1024
 _MAX_VIEW_DEPTH = 16
+_MAX_VIEW_TABLES = 1_000
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
@@ -46,7 +47,7 @@ class Ready:
     """A statement over one set of relations: its text, and what its column names must not show.
 
     `asked` are the names that the gateway resolved, `pins` all relations that must stay, those inside
-    views too. `need` is what the text must be told of the catalog; `is_shared` says that it means the same
+    views too, `reads` counts the places where it names a table, those inside views too. `need` is what the text must be told of the catalog; `is_shared` says that it means the same
     in every session.
     """
 
@@ -54,6 +55,7 @@ class Ready:
     places: Mapping[TableName, Place]
     asked: tuple[TableName, ...]
     pins: tuple[str, ...]
+    reads: int
     reads_variables: bool
     is_shared: bool
     need: Need
@@ -119,16 +121,24 @@ class Preparation:
         asked = tuple(name for name in parsed.names if name not in own)
         found = dict(zip(asked, statement.questions.resolve(asked), strict=True)) if asked else {}
         places = own | {name: Place(hidden_path(relation)) for name, relation in found.items()}
+        reads = sum(1 + (inner[table.name].reads if table.name in inner else 0) for table in parsed.tables)
+        if inner and reads > _MAX_VIEW_TABLES:
+            raise InvalidArgumentError(
+                f"the temporary views of this statement name tables in more than {_MAX_VIEW_TABLES} places: "
+                "store one of them in a temporary table"
+            )
         key = (parsed.sql, tuple(places.items()))
         sql = self._spliced.get(key)
         if sql is None:
             sql = _spliced(cursor, parsed, places)
             self._spliced.put(key, sql, weight(sql))
+        views = inner.values()
         reads_variables = not _READ_VARIABLES.isdisjoint(parsed.functions)
-        all_pins = tuple(dict.fromkeys([*(pin for view in inner for pin in view.pins), *found.values()]))
-        need = max([parsed.need, *(view.need for view in inner)])
+        reads_variables = reads_variables or any(view.reads_variables for view in views)
+        all_pins = tuple(dict.fromkeys([*(pin for view in views for pin in view.pins), *found.values()]))
+        need = max([parsed.need, *(view.need for view in views)])
         is_shared = not own and not reads_variables
-        return Ready(sql, places, asked, all_pins, reads_variables, is_shared, need)
+        return Ready(sql, places, asked, all_pins, reads, reads_variables, is_shared, need)
 
     def qualified(self, cursor: duckdb.DuckDBPyConnection, statement: Statement, sql: str) -> str:
         """Return a query with the full names of all that it names, as a view keeps it."""
@@ -150,11 +160,11 @@ class Preparation:
 
     def _own(
         self, cursor: duckdb.DuckDBPyConnection, statement: Statement, parsed: ParsedStatement, depth: int
-    ) -> tuple[dict[TableName, Place], list[Ready]]:
+    ) -> tuple[dict[TableName, Place], dict[TableName, Ready]]:
         """Return the session's own tables and views among the names, and the queries of the views."""
         state = statement.caller.state
         places: dict[TableName, Place] = {}
-        inner: list[Ready] = []
+        inner: dict[TableName, Ready] = {}
         for name in parsed.names if state.tables or state.views else ():
             table, view = state.table(name.path), state.view(name.path)
             if table is None and view is None:
@@ -166,12 +176,12 @@ class Preparation:
             elif view is not None:
                 ready = self._view(cursor, statement, view.query, depth)
                 places[name] = Place(query=ready.sql)
-                inner.append(ready)
+                inner[name] = ready
         return places, inner
 
     def _view(self, cursor: duckdb.DuckDBPyConnection, statement: Statement, sql: str, depth: int) -> Ready:
         if depth >= _MAX_VIEW_DEPTH:
-            raise InvalidArgumentError(f"views are nested more than {_MAX_VIEW_DEPTH} deep")
+            raise InvalidArgumentError(f"a view reads itself, or views are nested more than {_MAX_VIEW_DEPTH} deep")
         return self.prepare(cursor, statement, self._read_query(cursor, sql), depth + 1)
 
     @contextmanager

@@ -57,7 +57,12 @@ def _understood(instance: duckdb.DuckDBPyConnection, columns: str) -> Definition
         expressions = instance.execute(_EXPRESSIONS).fetchall()
     finally:
         instance.rollback()
-    text = Reader(str(sql))
+    return Definition(columns_of(str(sql)), tuple(found for (found,) in expressions if found is not None))
+
+
+def columns_of(sql: str) -> str:
+    """Return the definitions of the columns in a CREATE TABLE as DuckDB writes it."""
+    text = Reader(sql)
     text.take("CREATE", "TABLE")
     text.name()
-    return Definition(text.brackets(), tuple(found for (found,) in expressions if found is not None))
+    return text.brackets()

@@ -6,7 +6,7 @@
 | ping | | | ready |
 | plan | sql, relations, caller, runs, expected | parameter messages in parts | planned, or done |
 | execute | sql, relations, caller, query, compression | parameter messages in parts | data…, end (rows) |
-| settle | session, commit | | settled |
+| settle | session, commit | | settled (holdings) |
 | forget | session | | forgotten |
 | progress | query | | measured (done: 0 to 1, or null) |
 | upload | bucket, dataset_id, evolves, is_digested | dataset's schema | stored (objects, digest; schema) |
@@ -30,7 +30,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from flight_server.domain.session import StatementSession, Verb
+from flight_server.domain.session import Holding, StatementSession, Verb
 from flight_server.frames.frame import Frame, with_parts
 
 
@@ -179,9 +179,21 @@ def statement_fields(
     return {"sql": sql, "relations": pairs, "caller": caller}
 
 
-def encode_done(count: int, verb: Verb | None, holdings: Sequence[str], messages: Sequence[bytes]) -> Frame:
+def encode_holdings(holdings: Iterable[Holding]) -> list[Any]:
+    """Return what a session keeps as the JSON of a frame."""
+    return [[held.kind, held.name] for held in holdings]
+
+
+def decode_holdings(encoded: Iterable[Any]) -> tuple[Holding, ...]:
+    """Read what a session keeps."""
+    return tuple(Holding(kind, name) for kind, name in encoded)
+
+
+def encode_done(
+    count: int, verb: Verb | None, holdings: Iterable[Holding], messages: Sequence[bytes]
+) -> Frame:
     """Tell what a statement with effects did, and what its session keeps now."""
-    fields = {"count": count, "verb": verb and asdict(verb), "holdings": [*holdings]}
+    fields = {"count": count, "verb": verb and asdict(verb), "holdings": encode_holdings(holdings)}
     return with_parts("done", fields, messages)
 
 

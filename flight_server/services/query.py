@@ -173,6 +173,10 @@ class QueryService:
             "is_result": False,
         }
 
+    async def schema(self, call: CallContext, statement: SqlStatement) -> bytes:
+        """Return the schema of a statement's rows; nothing is run."""
+        return (await self.prepare(call, statement)).schema
+
     async def update(
         self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes] = ()
     ) -> int:
@@ -254,7 +258,7 @@ class QueryService:
             yield
         except StateLostError as error:
             session = self._sessions.find(call.session_id)
-            lost = ", ".join(session.holdings) if session is not None else "temporary state"
+            lost = ", ".join(map(str, session.holdings)) if session is not None else "temporary state"
             if session is not None:
                 session.holdings = ()
             raise StateLostError(f"an engine process ended, and with it this session's {lost}") from error

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from flight_server.domain.identity import Identity
+from flight_server.domain.session import Holding
 from flight_server.errors import (
     FailedPreconditionError,
     ResourceExhaustedError,
@@ -53,7 +54,7 @@ class Session:
     profile: str | None = None
     statement_timeout: float | None = None
     settings: dict[str, str] = field(default_factory=dict)
-    holdings: tuple[str, ...] = ()
+    holdings: tuple[Holding, ...] = ()
     transaction_id: bytes | None = None
     active_calls: int = 0
     was_minted: bool = False

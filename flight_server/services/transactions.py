@@ -173,7 +173,7 @@ class TransactionService:
         finally:
             session = self._sessions.find(transaction.session_id)
             if session is not None and session.holdings:
-                await self._dispatcher.settle(session.id, is_done)
+                session.holdings = await self._dispatcher.settle(session.id, is_done)
 
     async def _commit(self, transaction: Transaction) -> None:
         names = ", ".join(dict.fromkeys(change.name for change in transaction.changes))
