@@ -23,7 +23,7 @@ from flight_server.domain.dataset import DatasetChange
 from flight_server.domain.recent import RecentMap
 from flight_server.errors import AlreadyExistsError, ConflictError, NotFoundError
 from flight_server.services.commits import Committer
-from flight_server.services.connections import sockets_of
+from flight_server.services.connections import Sockets
 from flight_server.services.sessions import Session, SessionService
 
 _ID_BYTES = 16
@@ -55,6 +55,7 @@ class TransactionService:
         self._committer = committer
         self._sessions = sessions
         self._dispatcher = dispatcher
+        self._sockets = Sockets()
         self._open: dict[bytes, Transaction] = {}
         self._committed: RecentMap[bytes, Transaction] = RecentMap(_REMEMBERED)
         self._discarding: set[asyncio.Task[None]] = set()
@@ -64,7 +65,7 @@ class TransactionService:
         """Begin a transaction in the call's session and return its id."""
         session = self._sessions.get(call.session_id)
         transaction = Transaction(secrets.token_bytes(_ID_BYTES), call.identity.name, session.id, is_sql)
-        transaction.sockets = sockets_of(session.key or "")
+        transaction.sockets = self._sockets.of(session.key)
         self._open[transaction.id] = transaction
         session.transaction_id = transaction.id
         return transaction.id
@@ -130,7 +131,7 @@ class TransactionService:
         session = self._sessions.get(call.session_id)
         transaction = self._open.get(session.transaction_id) if session.transaction_id is not None else None
         if transaction is not None and transaction.sockets:
-            sockets = sockets_of(session.key or "")
+            sockets = self._sockets.of(session.key)
             if sockets and sockets.isdisjoint(transaction.sockets):
                 self._abandon(session)
                 session.transaction_id = transaction = None

@@ -34,7 +34,7 @@ class AdbcSession:
 
     def ways(self, sql: str, bound: pa.Table | None) -> dict[str, Callable[[], pa.Table]]:
         """Return the ways to run a query; parameters need a prepared statement."""
-        prepared = {"prepared": partial(self.returning, sql, bound)}
+        prepared: dict[str, Callable[[], pa.Table]] = {"prepared": partial(self.returning, sql, bound)}
         return prepared if bound is not None else {"unprepared": partial(self._query, sql), **prepared}
 
     def _query(self, sql: str) -> pa.Table:

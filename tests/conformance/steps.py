@@ -191,7 +191,7 @@ def _drain(reader: Any) -> None:
 
 def _by_deadline(session: FlightSession, sql: str) -> None:
     with pytest.raises(RefusedError, match="DEADLINE_EXCEEDED"), refusals():
-        _drain(session.reader(session.info(flight_sql.statement_query(sql)), timeout=0.2))
+        _drain(session.reader(session.info(flight_sql.statement_query(sql)), timeout=0.1))
 
 
 def _by_reset(session: FlightSession, sql: str) -> None:
