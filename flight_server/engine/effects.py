@@ -67,21 +67,31 @@ class Effects:
         """Run a statement."""
         if isinstance(kind, Verb):
             return self._verb(kind)
-        state = self._sessions.changing(statement.caller.session_id)
-        with state.lock:
+        with self._sessions.changing(statement.caller.session_id, statement.running.check) as state:
+            if isinstance(kind, _ADDS):
+                state.check_room(statement.sql)
             caller = replace(statement.caller, state=state)
             return _EFFECTS[type(kind)](self, cursor, replace(statement, caller=caller), kind)
 
     def bind(self, cursor: Cursor, statement: Statement, kind: Kind) -> tuple[Binding, bool]:
         """Return what a statement returns and takes without running it, and whether it is an update."""
         if not isinstance(kind, Write):
-            return _NOTHING, True
+            return self._bind_query(cursor, statement, _query_in(kind)), True
         parsed = self._preparation.read_write(cursor, kind.sql)
         self._target(statement, parsed)
         ready = self._preparation.prepare(cursor, statement, parsed)
         with self._preparation.available(cursor, statement, ready):
             binding = bind(cursor, ready.sql)
         return (binding, False) if parsed.returns_rows else (replace(binding, schema=pa.schema([])), True)
+
+    def _bind_query(self, cursor: Cursor, statement: Statement, query: str | None) -> Binding:
+        """Return the parameters of a statement that stores what a query returns."""
+        parsed = self._preparation.read(cursor, query) if query is not None else None
+        if not isinstance(parsed, ParsedStatement) or not parsed.parameters:
+            return _NOTHING
+        ready = self._preparation.prepare(cursor, statement, parsed)
+        with self._preparation.available(cursor, statement, ready):
+            return replace(bind(cursor, ready.sql), schema=pa.schema([]))
 
     def executed(self, cursor: Cursor, statement: Statement, kind: Execute) -> str:
         """Return the text of a prepared statement with the arguments of EXECUTE in it."""
@@ -113,7 +123,7 @@ class Effects:
         if kind.expression is None:
             self._sessions.set_variable(state, kind.name, None)
             return Done()
-        ready = self._preparation.query(cursor, statement, f"SELECT ({kind.expression}\n) AS value")
+        ready = self._preparation.query(cursor, statement, _selected(kind.expression))
         relation = self._stored(cursor, statement, ready, kind.name)
         self._sessions.set_variable(state, kind.name, relation)
         return Done()
@@ -133,7 +143,7 @@ class Effects:
         if self._is_there(state, kind):
             return Done()
         if kind.query is None:
-            relation = self._defined(cursor, kind.columns or "", kind.path[-1])
+            relation = self._defined(cursor, statement, kind.columns or "", kind.path[-1])
         else:
             query = arguments.named(kind.query, kind.columns)
             ready = self._preparation.query(cursor, statement, query)
@@ -143,9 +153,9 @@ class Effects:
         self._put(state, kind.path[-1], TempTable(kind.path[-1], relation))
         return Done(rows)
 
-    def _defined(self, cursor: Cursor, columns: str, name: str) -> str:
+    def _defined(self, cursor: Cursor, statement: Statement, columns: str, name: str) -> str:
         """Create a hidden table of definitions of columns."""
-        definition = self._definitions.check(columns)
+        definition = self._definitions.check(columns, statement.running.check)
         for expression in definition.expressions:
             self._preparation.read(cursor, f"SELECT ({expression}\n)")
         relation = self._sessions.new_relation(name)
@@ -246,6 +256,19 @@ class Effects:
         state.prepared = {} if kind.name is None else without(state.prepared, kind.name)
         return Done()
 
+
+def _selected(expression: str) -> str:
+    return f"SELECT ({expression}\n) AS value"
+
+
+def _query_in(kind: Kind) -> str | None:
+    """Return the query that a statement stores the rows of."""
+    if isinstance(kind, SetVariable) and kind.expression is not None:
+        return _selected(kind.expression)
+    return kind.query if isinstance(kind, CreateTable) else None
+
+
+_ADDS = (SetVariable, CreateTable, CreateView, Prepare)
 
 _EFFECTS: dict[type, Callable[[Effects, Cursor, Statement, Any], Done]] = {
     SetVariable: Effects._set_variable,

@@ -86,8 +86,8 @@ class Failures:
         gone = _GONE_TABLE.search(text)
         if gone is not None:
             return ConflictError(
-                f"temporary table or variable {gone['name']!r} was changed or dropped by another statement of "
-                "the session: try again"
+                f"temporary table or variable {gone['name']!r} was changed or dropped by another statement "
+                "of the session: try again"
             )
         overflow = explained(text)
         if overflow is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import duckdb
 
 from flight_server.engine import quote
-from flight_server.engine.parse import ParsedStatement
+from flight_server.engine.kinds import Pivot
 from flight_server.engine.preparation import Preparation
 from flight_server.engine.statement import Statement
 from flight_server.engine.tokens import Reader, Token
@@ -47,7 +47,7 @@ def with_values(
         if found is None:
             break
         sql = _edited(sql, list(_edits(cursor, reader, found, statement, preparation)))
-    if not isinstance(preparation.read(cursor, sql), ParsedStatement):
+    if isinstance(preparation.read(cursor, sql), Pivot):  # it may stand in EXPLAIN or CREATE TABLE too
         raise InvalidArgumentError(
             "the values that PIVOT makes columns of cannot be read here: leave out IN, or list them, as in "
             "ON x IN ('a', 'b')"

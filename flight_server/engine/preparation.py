@@ -18,9 +18,10 @@ from flight_server.engine.introspection import Introspection
 from flight_server.engine.kinds import Kind
 from flight_server.engine.parse import ParsedStatement, parse, parse_write, read, written_text
 from flight_server.engine.relations import Relations
+from flight_server.engine.sessions import is_temporary
 from flight_server.engine.splice import Place, splice
 from flight_server.engine.statement import Statement
-from flight_server.errors import InvalidArgumentError, LakehouseError, UnimplementedError
+from flight_server.errors import InvalidArgumentError, LakehouseError, NotFoundError, UnimplementedError
 from flight_server.frames.requests import TableName, is_system, is_version
 
 _CACHED_BYTES = 64 * 1024 * 1024
@@ -46,9 +47,9 @@ def written(path: Sequence[str]) -> str:
 class Ready:
     """A statement over one set of relations: its text, and what its column names must not show.
 
-    `asked` are the names that the gateway resolved, `pins` all relations that must stay, those inside
-    views too, `reads` counts the places where it names a table, those inside views too. `need` is what the text must be told of the catalog; `is_shared` says that it means the same
-    in every session.
+    `asked` are the names that the gateway resolved, `pins` all relations that must stay, and
+    `reads` counts the places that name a table, in both those inside views too. `need` is what the text must
+    be told of the catalog; `is_shared` says that it means the same in every session.
     """
 
     sql: str
@@ -119,6 +120,9 @@ class Preparation:
         """Resolve what a statement names, and put it in the place of the names."""
         own, inner = self._own(cursor, statement, parsed, depth)
         asked = tuple(name for name in parsed.names if name not in own)
+        for name in asked:
+            if len(name.path) > 1 and is_temporary(name.path):
+                raise NotFoundError(f"no temporary table {name.path[-1]!r} in this session")
         found = dict(zip(asked, statement.questions.resolve(asked), strict=True)) if asked else {}
         places = own | {name: Place(hidden_path(relation)) for name, relation in found.items()}
         reads = sum(1 + (inner[table.name].reads if table.name in inner else 0) for table in parsed.tables)
@@ -181,7 +185,9 @@ class Preparation:
 
     def _view(self, cursor: duckdb.DuckDBPyConnection, statement: Statement, sql: str, depth: int) -> Ready:
         if depth >= _MAX_VIEW_DEPTH:
-            raise InvalidArgumentError(f"a view reads itself, or views are nested more than {_MAX_VIEW_DEPTH} deep")
+            raise InvalidArgumentError(
+                f"a view reads itself, or views are nested more than {_MAX_VIEW_DEPTH} deep"
+            )
         return self.prepare(cursor, statement, self._read_query(cursor, sql), depth + 1)
 
     @contextmanager

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import duckdb
 
 from flight_server.engine.tokens import Reader
+from flight_server.engine.waiting import Check, held
 from flight_server.errors import InvalidArgumentError
 
 _TABLE = "t"
@@ -31,9 +32,9 @@ class Definitions:
         self._lock = threading.Lock()
         self._instance: duckdb.DuckDBPyConnection | None = None
 
-    def check(self, columns: str) -> Definition:
-        """Return a definition as DuckDB understands it. Raises InvalidArgumentError."""
-        with self._lock:
+    def check(self, columns: str, wanted: Check) -> Definition:
+        """Return a definition as DuckDB understands it; `wanted` ends a wait. Raises InvalidArgumentError."""
+        with held(self._lock, wanted):
             if self._instance is None:
                 self._instance = _locked()
             return _understood(self._instance, columns)

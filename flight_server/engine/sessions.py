@@ -11,7 +11,8 @@ stream that nobody reads blocks nothing.
 
 import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -21,8 +22,12 @@ from flight_server.domain.session import TEMPORARY_TABLE, TEMPORARY_VIEW, Holdin
 from flight_server.engine import quote
 from flight_server.engine.instance import Instance, hidden_path
 from flight_server.engine.scratch import columns_of
-from flight_server.errors import NotFoundError, StateLostError
+from flight_server.engine.waiting import Check, held
+from flight_server.errors import NotFoundError, ResourceExhaustedError, StateLostError
 from flight_server.frames.requests import SESSION_MARK
+
+_MAX_NAMES = 1_000
+_MAX_CHARACTERS = 32 * 1024 * 1024
 
 _Named = TypeVar("_Named")
 _TEMP_PATHS = {(), ("temp",), ("temp", "main")}
@@ -64,7 +69,7 @@ class EngineSession:
     variables: dict[str, str] = field(default_factory=dict)
     prepared: dict[str, str] = field(default_factory=dict)
     saved: _Saved | None = None
-    lock: threading.RLock = field(default_factory=threading.RLock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def holdings(self) -> list[Holding]:
         """Return what would be gone with this state; what a rollback would bring back is held too."""
@@ -80,6 +85,16 @@ class EngineSession:
             *(Holding("variable", name) for name in self.variables),
             *(Holding("prepared statement", name) for name in self.prepared),
         ]
+
+    def check_room(self, sql: str) -> None:
+        """Check that one more statement's result or text can be kept. Raises ResourceExhaustedError."""
+        count = len(self.tables) + len(self.views) + len(self.variables) + len(self.prepared)
+        texts = [*(view.query for view in self.views.values()), *self.prepared.values(), sql]
+        if count >= _MAX_NAMES or sum(map(len, texts)) > _MAX_CHARACTERS:
+            raise ResourceExhaustedError(
+                f"a session keeps at most {_MAX_NAMES} temporary tables, views, variables and prepared "
+                f"statements, and {_MAX_CHARACTERS} characters of their texts: drop some"
+            )
 
     def table(self, path: tuple[str, ...]) -> TempTable | None:
         """Return the temporary table that a path means."""
@@ -109,16 +124,22 @@ class EngineSessions:
         self._numbers = itertools.count()
 
     def get(self, session_id: str, has_state: bool) -> EngineSession:
-        """Return a session's state as it is now. Raises StateLostError when it has lost what it should have."""
+        """Return a session's state as it is now. Raises StateLostError when it should have some."""
         found = self._sessions.get(session_id)
         if found is None and has_state:
             raise StateLostError("the session's temporary state is gone: its engine process has ended")
         return replace(found) if found else NOTHING
 
-    def changing(self, session_id: str) -> EngineSession:
-        """Return a session's state to change it, made when there is none yet."""
-        with self._lock:
-            return self._sessions.setdefault(session_id, EngineSession())
+    @contextmanager
+    def changing(self, session_id: str, wanted: Check) -> Iterator[EngineSession]:
+        """Hold a session's state to change it, made when there is none yet; `wanted` ends a wait."""
+        while True:
+            with self._lock:
+                session = self._sessions.setdefault(session_id, EngineSession())
+            with held(session.lock, wanted):
+                if self._sessions.get(session_id) is session:  # not forgotten while this waited
+                    yield session
+                    return
 
     def new_relation(self, name: str) -> str:
         """Return the name of a hidden table that no other has; `Failures` shows `name` in its place."""

@@ -258,9 +258,12 @@ class QueryService:
             yield
         except StateLostError as error:
             session = self._sessions.find(call.session_id)
-            lost = ", ".join(map(str, session.holdings)) if session is not None else "temporary state"
-            if session is not None:
-                session.holdings = ()
+            lost = ", ".join(map(str, session.holdings)) if session is not None else ""
+            if session is None or not lost:
+                raise StateLostError(
+                    "this statement reads what a session kept that has been closed since: run it again"
+                ) from error
+            session.holdings = ()
             raise StateLostError(f"an engine process ended, and with it this session's {lost}") from error
 
     async def stream(
