@@ -46,6 +46,7 @@ from flight_server.flight.wire.commands import (
 from flight_server.flight.wire.tickets import StatementTicket
 from flight_server.services.cancel import CancelService
 from flight_server.services.commits import Committer
+from flight_server.services.connections import end_sessions_of_gone_peers
 from flight_server.services.flights import FlightService
 from flight_server.services.handles import Handles
 from flight_server.services.held import HeldMessages
@@ -282,9 +283,11 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         )
         server = FlightServer(build_routes(services), services.sessions, storage.registry, options)
         port = await server.start()
+        watching = asyncio.ensure_future(end_sessions_of_gone_peers(services.sessions))
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         ready(f"grpc://{host}:{port}")
         await stopping.wait()
+        watching.cancel()
         await server.stop()
         services.polls.stop()
 

@@ -112,6 +112,8 @@ class QueryService:
         session = self._sessions.find(call.session_id)
         if session is not None:
             session.holdings = done.holdings
+        elif done.holdings:  # its session was closed meanwhile
+            await self._dispatcher.forget(call.session_id)
         if done.verb is not None:
             await self._verbs.run(call, done.verb, transaction_id)
         if not done.messages:

@@ -151,6 +151,17 @@ class SessionService:
         known = list(self._sessions.values())  # one operation of the interpreter
         return [session for session in known if identity.is_admin or session.principal == identity.name]
 
+    def idle_peers(self, seconds: float) -> dict[str, str]:
+        """Return the peers of sessions that no call has used for some seconds → the sessions' ids."""
+        before = time.monotonic() - seconds
+        return {
+            session.key: session.id
+            for session in self._sessions.values()
+            if session.key.startswith(_LOOPBACK_PEERS)
+            and session.last_used < before
+            and not session.active_calls
+        }
+
     def enter(self, session: Session) -> None:
         """Note that a call of the session begins; `leave` must follow."""
         session.active_calls += 1

@@ -193,7 +193,9 @@ def test_an_open_parameter_has_the_type_that_arrow_says(server: Server, values: 
     ],
     ids=str,
 )
-def test_other_arrow_types_are_bound_as_the_nearest(server: Server, values: "pa.Array[Any]", kind: Any) -> None:
+def test_other_arrow_types_are_bound_as_the_nearest(
+    server: Server, values: "pa.Array[Any]", kind: Any
+) -> None:
     table = bound(server, "SELECT ? AS v", values)
     assert table.schema.field("v").type == kind
     assert table.num_rows == len(values)
