@@ -32,7 +32,7 @@ VALUES: dict[str, Any] = {
     "schema of prepared": ["species utf8"],
     "close prepared": None,
     "prepared update": [3, [{"s": "ccc", "n": 3}]],
-    "catalogs": [{"catalog_name": "lakehouse"}],
+    "catalogs": [{"catalog_name": "lakehouse"}, {"catalog_name": "temp"}],
     "schemas": [{"catalog_name": "lakehouse", "db_schema_name": "testing"}],
     "tables": [PEOPLE],
     "primary keys": [],
@@ -53,7 +53,7 @@ VALUES: dict[str, Any] = {
     "afterwards": [{"one": 1}],
     "poll": [{"n": 300_000_000}],
     "cancel a poll": ["CANCEL_STATUS_CANCELLED", "Canceled"],
-    "poll of metadata": [{"catalog_name": "lakehouse"}],
+    "poll of metadata": [{"catalog_name": "lakehouse"}, {"catalog_name": "temp"}],
     "renew": [{"seven": 7}],
     "close": "CLOSED",
 }

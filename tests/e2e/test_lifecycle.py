@@ -155,6 +155,7 @@ def is_alive(pid: int) -> bool:
     return stat.exists() and stat.read_text().rsplit(") ", 1)[1][0] != "Z"
 
 
+@pytest.mark.slow
 def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
     with serve(data_dir=tmp_path) as server:
         with dbapi.connect(server.uri, autocommit=True) as connection, connection.cursor() as cursor:
