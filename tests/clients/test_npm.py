@@ -16,7 +16,7 @@ VALUES = {
     "values": [{"i": 1, "d": 2.5, "s": "hé", "b": True, "n": None, "l": 7, "x": [0, 255]}],
     "nested": [{"l": [1, 2], "s": {"a": "x"}}],
     "temporary table": [{"i": 1}],
-    "catalogs": ["lakehouse"],
+    "catalogs": ["lakehouse", "temp"],
     "schemas": [
         {"catalog": "lakehouse", "schema": name} for name in ("primary", "profile:user", "sys", "testing")
     ],
