@@ -28,13 +28,6 @@ SQL = "SELECT i, repeat('x', 100) AS s FROM range(20000000) t(i)"
 MAX_GROWTH_BYTES = 48 * 1024 * 1024
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """A server of its own: what others left on a shared one would count here."""
-    with serve() as running:
-        yield running
-
-
 @dataclass(frozen=True)
 class Footprint:
     """What gateway and engine process have open, and their resident memory in bytes."""
