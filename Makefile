@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo serve test test-full clients check bench lock
+.PHONY: help demo serve test test-full conformance clients check bench lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -21,6 +21,9 @@ test: $(READY) ## run the tests (under two minutes)
 test-full: $(READY) ## run all tests, the slow ones and those with real services and clients too
 	-@$(MAKE) --no-print-directory -k -C tests/clients
 	@exec $(BIN)/pytest -q -m "" $(ARGS)
+
+conformance: $(READY) ## run the conformance suite (URI=grpc://host:port: against any Flight SQL server)
+	@exec $(BIN)/pytest -q tests/conformance $(if $(URI),--flight-sql-uri $(URI)) $(ARGS)
 
 clients: ## install the third-party clients that test-full runs (.clients)
 	@$(MAKE) --no-print-directory -j2 -C tests/clients

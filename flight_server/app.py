@@ -46,6 +46,7 @@ from flight_server.services.cancel import CancelService
 from flight_server.services.checked_append import CheckedAppend
 from flight_server.services.commits import Committer
 from flight_server.services.compact import CompactService
+from flight_server.services.connections import end_sessions_of_gone_peers
 from flight_server.services.flights import FlightService
 from flight_server.services.handles import Handles
 from flight_server.services.held import HeldMessages
@@ -69,7 +70,8 @@ from flight_server.services.sql_schemas import SqlSchemas
 from flight_server.services.sweep import InUse, SweepService
 from flight_server.services.system_tables import SystemTables
 from flight_server.services.tables import TableService
-from flight_server.services.temporary import TemporaryIngest
+from flight_server.services.temporary import TemporaryTables
+from flight_server.services.temporary_ingest import TemporaryIngest
 from flight_server.services.transactions import TransactionService
 from flight_server.services.writes import Writes
 from flight_server.telemetry import logging
@@ -233,7 +235,7 @@ def _services(storage: Storage, settings: Settings) -> Services:
         sweep=sweep_service(storage, settings, in_use),
         migration=MigrationService(storage.catalog, storage.registry, committer),
         metadata=MetadataService(_facts(storage.registry, settings), dispatcher.facts),
-        tables=TableService(names, listing, sql_schemas),
+        tables=TableService(names, listing, sql_schemas, TemporaryTables(options.sessions, query.schema)),
         keys=KeyService(listing),
         flights=FlightService(names, listing, sql_schemas, query),
         cancel=CancelService(query, options.queries, handles),
@@ -334,10 +336,12 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         )
         server = FlightServer(build_routes(services), services.sessions, storage.registry, options)
         port = await server.start()
+        watching = asyncio.ensure_future(end_sessions_of_gone_peers(services.sessions))
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         ready(f"grpc://{host}:{port}")
         async with _compacting(services.compact, settings.catalog.compact_beyond):
             await stopping.wait()
+        watching.cancel()
         await server.stop()
         services.polls.stop()
 

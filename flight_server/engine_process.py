@@ -32,6 +32,7 @@ from flight_server.frames.changes import encode_done
 from flight_server.frames.frame import Frame, FrameSocket, with_parts
 from flight_server.frames.requests import (
     encode_facts,
+    encode_holdings,
     encode_names,
 )
 from flight_server.objects.parquet import DatasetWriter
@@ -116,8 +117,10 @@ class Connection:
 
     def settle(self, request: Frame) -> None:
         """End a transaction in which a session changed temporary tables."""
-        self._process.statements.sessions.settle(request.fields["session"], request.fields["commit"])
-        self._channel.send(Frame("settled"))
+        sessions, session_id = self._process.statements.sessions, request.fields["session"]
+        sessions.settle(session_id, request.fields["commit"])
+        holdings = sessions.get(session_id, has_state=False).holdings()
+        self._channel.send(Frame("settled", {"holdings": encode_holdings(holdings)}))
 
     def forget(self, request: Frame) -> None:
         """Drop what a session keeps here."""

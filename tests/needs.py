@@ -21,6 +21,6 @@ def program(name: str, remedy: str) -> str:
     return shutil.which(name) or missing(f"the program {name}", remedy)
 
 
-def installed(path: Path, remedy: str) -> Path:
+def installed(path: Path, what: str, remedy: str) -> Path:
     """Return the path of what a command has installed, or end the test."""
-    return path if path.exists() else missing(path.name, remedy)
+    return path if path.exists() else missing(what, remedy)

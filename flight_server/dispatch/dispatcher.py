@@ -17,6 +17,7 @@ from flight_server.dispatch.statements import (
     statement_frame,
 )
 from flight_server.domain.dataset import StoredObject
+from flight_server.domain.session import Holding
 from flight_server.errors import (
     CallCancelledError,
     InternalError,
@@ -30,6 +31,7 @@ from flight_server.frames.requests import (
     EngineFacts,
     Relation,
     decode_facts,
+    decode_holdings,
     decode_names,
     decode_verb,
     encode_relations,
@@ -150,15 +152,16 @@ class Dispatcher:
                 channel.done()
         fields, parts = answer.fields, answer.parts()
         if answer.kind == "done":
-            verb, holdings = decode_verb(fields["verb"]), tuple(fields["holdings"])
+            verb, holdings = decode_verb(fields["verb"]), decode_holdings(fields["holdings"])
             return DoneStatement(fields["count"], verb, tuple(parts[: fields["messages"]]), holdings)
         names = tuple(decode_names(fields["names"]))
         said = [fields[name] for name in ("sql", "digest", "is_update", "is_shared", "has_effects")]
         return PlannedStatement(parts[0], parts[1], names, *said)
 
-    async def settle(self, session_id: str, commit: bool) -> None:
-        """End a transaction in which a session changed temporary tables."""
-        await self._ask(Frame("settle", {"session": session_id, "commit": commit}))
+    async def settle(self, session_id: str, commit: bool) -> tuple[Holding, ...]:
+        """End a transaction in which a session changed temporary tables; return what it keeps now."""
+        answer = await self._ask(Frame("settle", {"session": session_id, "commit": commit}))
+        return decode_holdings(answer.fields["holdings"])
 
     async def forget(self, session_id: str) -> None:
         """Drop what a session keeps in the engine process."""

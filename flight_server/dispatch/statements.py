@@ -9,7 +9,7 @@ from typing import Protocol
 from flight_server.dispatch.channel import Channel
 from flight_server.dispatch.pool import EnginePool
 from flight_server.domain.execution import Execution
-from flight_server.domain.session import StatementSession, Verb
+from flight_server.domain.session import Holding, StatementSession, Verb
 from flight_server.errors import DeadlineExceededError, InternalError, LakehouseError
 from flight_server.frames import frame as frames
 from flight_server.frames.changes import (
@@ -112,7 +112,7 @@ class DoneStatement:
     count: int
     verb: Verb | None
     messages: tuple[bytes, ...]
-    holdings: tuple[str, ...]
+    holdings: tuple[Holding, ...]
 
 
 def statement_frame(kind: str, request: StatementRequest) -> Frame:

@@ -11,6 +11,21 @@ DUCKDB_SETTINGS: Mapping[str, str] = {"timezone": "TimeZone"}
 """Settings of DuckDB that a session may have, by their folded names."""
 
 
+TEMPORARY_TABLE, TEMPORARY_VIEW = "temporary table", "temporary view"
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Something that an engine process keeps for a session: its kind, in words, and its name."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.kind} {self.name}"
+
+
 @dataclass(frozen=True, slots=True)
 class StatementSession:
     """The session of a statement as an engine process sees it.

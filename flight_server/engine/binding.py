@@ -174,12 +174,19 @@ def _typed(
 def _columns(
     cursor: duckdb.DuckDBPyConnection, text: str, declared: Sequence[Parameter]
 ) -> tuple[list[str], list[SqlType]]:
-    """Return names and types of the columns of a text; parameters that have no type are NULL."""
+    """Return names and types of the columns of a text; parameters that have no type are NULL.
+
+    A struct is one of NULLs: of a NULL, DuckDB tells no types of its fields.
+    """
     names, types = cursor._bind(text, with_writes=True, with_type=True)[:2]
     if any(str(kind) == _UNKNOWN for kind in types):
-        nulls: dict[str, object] = {parameter.name: None for parameter in declared}
+        nulls = {parameter.name: _nulls(parameter.type) for parameter in declared}
         names, types = cursor._bind(text, with_writes=True, with_type=True, values=nulls)[:2]
     return list(names), list(types)
+
+
+def _nulls(kind: pa.DataType | None) -> object:
+    return {field.name: _nulls(field.type) for field in kind} if isinstance(kind, pa.StructType) else None
 
 
 def _names(

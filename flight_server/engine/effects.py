@@ -35,7 +35,14 @@ from flight_server.engine.kinds import (
 from flight_server.engine.parse import ParsedStatement
 from flight_server.engine.preparation import Preparation, Ready
 from flight_server.engine.relations import Relations
-from flight_server.engine.sessions import EngineSession, EngineSessions, TempTable, TempView, is_temporary
+from flight_server.engine.sessions import (
+    EngineSession,
+    EngineSessions,
+    TempTable,
+    TempView,
+    is_temporary,
+    without,
+)
 from flight_server.engine.statement import Done, Statement
 from flight_server.engine.temp_alterations import alteration
 from flight_server.errors import (
@@ -70,8 +77,9 @@ class Effects:
             if isinstance(kind, Write):
                 return self._writes.run(cursor, statement, self._preparation.read_write(cursor, kind.sql))
             return self._datasets.run(cursor, statement, kind)
-        state = self._sessions.changing(statement.caller.session_id)
-        with state.lock:
+        with self._sessions.changing(statement.caller.session_id, statement.running.check) as state:
+            if isinstance(kind, _ADDS):
+                state.check_room(statement.sql)
             caller = replace(statement.caller, state=state)
             return _EFFECTS[type(kind)](self, cursor, replace(statement, caller=caller), kind)
 
@@ -90,7 +98,7 @@ class Effects:
     def bind(self, cursor: Cursor, statement: Statement, kind: Kind) -> tuple[Binding, bool]:
         """Return what a statement returns and takes without running it, and whether it is an update."""
         if not isinstance(kind, Write):
-            return _NOTHING, True
+            return self._bind_query(cursor, statement, _query_in(kind)), True
         parsed = self._preparation.read_write(cursor, kind.sql)
         if self._is_of_datasets(cursor, statement, kind):
             binding = self._writes.bind(cursor, statement, parsed)
@@ -100,6 +108,15 @@ class Effects:
                 binding = bind(cursor, ready.sql)
         schema = writes.named(binding.schema) if parsed.returns_rows else pa.schema([])
         return replace(binding, schema=schema), not parsed.returns_rows
+
+    def _bind_query(self, cursor: Cursor, statement: Statement, query: str | None) -> Binding:
+        """Return the parameters of a statement that stores what a query returns."""
+        parsed = self._preparation.read(cursor, query) if query is not None else None
+        if not isinstance(parsed, ParsedStatement) or not parsed.parameters:
+            return _NOTHING
+        ready = self._preparation.prepare(cursor, statement, parsed)
+        with self._preparation.available(cursor, statement, ready):
+            return replace(bind(cursor, ready.sql), schema=pa.schema([]))
 
     def executed(self, cursor: Cursor, statement: Statement, kind: Execute) -> str:
         """Return the text of a prepared statement with the arguments of EXECUTE in it."""
@@ -129,10 +146,11 @@ class Effects:
     def _set_variable(self, cursor: Cursor, statement: Statement, kind: SetVariable) -> Done:
         state = statement.caller.state
         if kind.expression is None:
-            state.variables.pop(kind.name.lower(), None)
+            self._sessions.set_variable(state, kind.name, None)
             return Done()
-        ready = self._preparation.query(cursor, statement, f"SELECT ({kind.expression}\n) AS value")
-        state.variables[kind.name.lower()] = self._stored(cursor, statement, ready, kind.name)
+        ready = self._preparation.query(cursor, statement, _selected(kind.expression))
+        relation = self._stored(cursor, statement, ready, kind.name)
+        self._sessions.set_variable(state, kind.name, relation)
         return Done()
 
     def _stored(self, cursor: Cursor, statement: Statement, ready: Ready, name: str) -> str:
@@ -148,19 +166,19 @@ class Effects:
         if self._is_there(state, kind):
             return Done()
         if kind.query is None:
-            relation = self._defined(cursor, kind.columns or "", kind.path[-1])
+            relation = self._defined(cursor, statement, kind.columns or "", kind.path[-1])
         else:
             query = arguments.named(kind.query, kind.columns)
             ready = self._preparation.query(cursor, statement, query)
             relation = self._stored(cursor, statement, ready, kind.path[-1])
         rows = cursor.execute(f"SELECT count(*) FROM {quote.path(hidden_path(relation))}").fetchall()[0][0]  # noqa: S608 - quoted
         self._sessions.save(state, statement.caller.transaction)
-        self._replace(state, TempTable(kind.path[-1], relation))
+        self._put(state, kind.path[-1], TempTable(kind.path[-1], relation))
         return Done(rows)
 
-    def _defined(self, cursor: Cursor, columns: str, name: str) -> str:
+    def _defined(self, cursor: Cursor, statement: Statement, columns: str, name: str) -> str:
         """Create a hidden table of definitions of columns."""
-        definition = self._definitions.check(columns)
+        definition = self._definitions.check(columns, wanted=statement.running.check)
         for expression in definition.expressions:
             self._preparation.check_expression(cursor, expression)
         relation = self._sessions.new_relation(name)
@@ -172,12 +190,16 @@ class Effects:
         if self._is_there(state, kind):
             return Done()
         query = self._preparation.qualified(cursor, statement, arguments.named(kind.query, kind.columns))
-        ready = self._preparation.query(cursor, statement, query)
+        view = TempView(kind.path[-1], query)
+        # Bound as it will be read, so that one that reads itself is refused here.
+        views = state.views | {view.name.lower(): view}
+        as_read = replace(state, tables=without(state.tables, view.name), views=views)
+        caller = replace(statement.caller, state=as_read)
+        ready = self._preparation.query(cursor, replace(statement, caller=caller), query)
         with self._preparation.available(cursor, statement, ready):
             bind(cursor, ready.sql)
         self._sessions.save(state, statement.caller.transaction)
-        self._remove(state, kind.path[-1])
-        state.views[kind.path[-1].lower()] = TempView(kind.path[-1], query)
+        self._put(state, kind.path[-1], view)
         return Done()
 
     def _is_there(self, state: EngineSession, kind: CreateTable | CreateView) -> bool:
@@ -194,13 +216,16 @@ class Effects:
             )
         return exists and kind.if_not_exists
 
-    def _replace(self, state: EngineSession, table: TempTable) -> None:
-        self._remove(state, table.name)
-        state.tables[table.name.lower()] = table
-
-    def _remove(self, state: EngineSession, name: str) -> None:
-        state.views.pop(name.lower(), None)
-        if (before := state.tables.pop(name.lower(), None)) is not None:
+    def _put(self, state: EngineSession, name: str, found: TempTable | TempView | None) -> None:
+        """Let a name mean a table or a view, or nothing; a table that it meant before is dropped."""
+        before = state.tables.get(name.lower())
+        tables, views = without(state.tables, name), without(state.views, name)
+        if isinstance(found, TempTable):
+            tables[name.lower()] = found
+        elif found is not None:
+            views[name.lower()] = found
+        state.tables, state.views = tables, views
+        if before is not None:
             self._sessions.discard(state, before)
 
     def _drop(self, _cursor: Cursor, statement: Statement, kind: Drop) -> Done:
@@ -209,7 +234,7 @@ class Effects:
         if kind.what != what:
             raise InvalidArgumentError(f"{kind.path[-1]} is a temporary {what.lower()}: use DROP {what}")
         self._sessions.save(state, statement.caller.transaction)
-        self._remove(state, kind.path[-1])
+        self._put(state, kind.path[-1], None)
         return Done()
 
     def _alter(self, cursor: Cursor, statement: Statement, kind: Alter) -> Done:
@@ -230,8 +255,10 @@ class Effects:
         if new_name.lower() in state.tables or new_name.lower() in state.views:
             raise AlreadyExistsError(f"temporary table {new_name!r} exists: choose another name")
         self._sessions.save(state, statement.caller.transaction)
-        table = state.tables.pop(kind.path[-1].lower())
-        state.tables[new_name.lower()] = replace(table, name=new_name)
+        table = state.tables[kind.path[-1].lower()]
+        state.tables = without(state.tables, kind.path[-1]) | {
+            new_name.lower(): replace(table, name=new_name)
+        }
         return Done()
 
     def _write(self, cursor: Cursor, statement: Statement, kind: Write) -> Done:
@@ -249,17 +276,30 @@ class Effects:
     def _prepare(self, cursor: Cursor, statement: Statement, kind: Prepare) -> Done:
         if isinstance(self._preparation.read(cursor, kind.sql), Prepare | Execute):
             raise InvalidArgumentError("a prepared statement cannot prepare or execute another")
-        statement.caller.state.prepared[kind.name.lower()] = kind.sql
+        state = statement.caller.state
+        state.prepared = state.prepared | {kind.name.lower(): kind.sql}
         return Done()
 
     def _deallocate(self, _cursor: Cursor, statement: Statement, kind: Deallocate) -> Done:
-        prepared = statement.caller.state.prepared
-        if kind.name is None:
-            prepared.clear()
-        elif prepared.pop(kind.name.lower(), None) is None:
+        state = statement.caller.state
+        if kind.name is not None and kind.name.lower() not in state.prepared:
             raise NotFoundError(f"no prepared statement {kind.name!r} in this session")
+        state.prepared = {} if kind.name is None else without(state.prepared, kind.name)
         return Done()
 
+
+def _selected(expression: str) -> str:
+    return f"SELECT ({expression}\n) AS value"
+
+
+def _query_in(kind: Kind) -> str | None:
+    """Return the query that a statement stores the rows of."""
+    if isinstance(kind, SetVariable) and kind.expression is not None:
+        return _selected(kind.expression)
+    return kind.query if isinstance(kind, CreateTable) else None
+
+
+_ADDS = (SetVariable, CreateTable, CreateView, Prepare)
 
 _EFFECTS: dict[type, Callable[[Effects, Cursor, Statement, Any], Done]] = {
     SetVariable: Effects._set_variable,

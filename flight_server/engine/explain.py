@@ -22,6 +22,9 @@ SCHEMA = pa.schema({"explain_key": pa.utf8(), "explain_value": pa.utf8()})
 
 _FORMATS = {"TEXT": False, "DEFAULT": False, "JSON": True}
 _HIDDEN_KEYS = frozenset({"Filename(s)", "sql"})
+_UNMEASURED = {"result": "error"}
+"""What DuckDB says instead of a measured plan of a query whose rows it has already, such as VALUES."""
+
 _WRAPPERS = frozenset({"RESULT_COLLECTOR", "EXPLAIN_ANALYZE"})
 
 
@@ -89,6 +92,8 @@ def _cleaned(node: Any, shown: Callable[[str], str]) -> Any:
 
 
 def _written(plan: Any, is_json: bool) -> str:
+    if plan == _UNMEASURED:
+        plan = [{"name": "RESULT", "extra_info": {"Measured": "nothing: the rows are known without running"}}]
     if is_json:
         return json.dumps(plan, indent=2, ensure_ascii=False)
     if isinstance(plan, list):

@@ -10,6 +10,7 @@ import pyarrow as pa
 from flight_server.engine.types import explained
 from flight_server.errors import (
     CallCancelledError,
+    ConflictError,
     FailedPreconditionError,
     InternalError,
     InvalidArgumentError,
@@ -49,6 +50,11 @@ _PREFIX = re.compile(r"^(?:\w+Exception: )?(?P<prefix>[A-Za-z][A-Za-z ]*?) Error
 _EXCERPT = re.compile(r"\n+LINE \d+:.*", re.DOTALL)
 _SUGGESTION = re.compile(r"\n+Did you mean .*", re.DOTALL)
 _SESSION_TABLE = re.compile(rf'(?:"?_t"?\.)?"{SESSION_MARK}\d+{SESSION_MARK}((?:[^"]|"")*)"')
+_GONE_TABLE = re.compile(
+    rf"Table with name {SESSION_MARK}\d+{SESSION_MARK}(?P<name>.*?) does not exist!", re.DOTALL
+)
+"""How DuckDB says that a session's table went between two steps of a statement."""
+
 _HIDDEN = re.compile(r'(?:"?lakehouse"?\.)?"?_[vt]"?\."?[^"\s]+"?')
 
 
@@ -77,6 +83,12 @@ class Failures:
         kind = _CLASS_BY_PREFIX.get(found["prefix"], InternalError) if found else unnamed
         if kind is InternalError:
             return InternalError("the statement failed inside the engine")
+        gone = _GONE_TABLE.search(text)
+        if gone is not None:
+            return ConflictError(
+                f"temporary table or variable {gone['name']!r} was changed or dropped by another statement "
+                "of the session: try again"
+            )
         overflow = explained(text)
         if overflow is not None:
             return InvalidArgumentError(overflow)

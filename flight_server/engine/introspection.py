@@ -5,6 +5,7 @@ are known here. The tables are registered on the statement's cursor and go with 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -28,6 +29,7 @@ from flight_server.engine.macros import (
     TYPES,
 )
 from flight_server.engine.sessions import EngineSession
+from flight_server.errors import LakehouseError
 from flight_server.frames.requests import LISTED_NAMES, LISTED_SESSION, LISTED_TABLES
 
 _REMEMBERED_BYTES = 32 * 1024 * 1024
@@ -177,8 +179,9 @@ class Introspection:
         for view in state.views.values():
             own = None
             if describe_view is not None:
-                schema = describe_view(view.query)
-                own = self._described({schema.serialize().to_pybytes()}).popitem()[1]
+                with suppress(LakehouseError, duckdb.Error):  # what it reads may be gone
+                    schema = describe_view(view.query)
+                    own = self._described({schema.serialize().to_pybytes()}).popitem()[1]
             found.append(_Found(*_TEMP, view.name, f"view {view.name}", True, columns=own, query=view.query))
         return found
 

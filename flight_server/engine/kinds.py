@@ -267,6 +267,7 @@ def _create(reader: Reader) -> Kind:
         reader.end()
         return CreateSchema(path, if_not_exists)
     columns = reader.brackets() if reader.token and reader.token.text == "(" else None
+    reader.take("ON", "COMMIT", "PRESERVE", "ROWS")
     query = None
     with_data = True
     if reader.take("AS"):
@@ -369,7 +370,12 @@ def _explain(reader: Reader) -> Explain:
 
 def _is_query_in_brackets(reader: Reader) -> bool:
     words = [token.word for token in reader.tokens[reader.at :] if token.text != "("]
-    return bool(words) and words[0] in ("SELECT", "FROM", "WITH", "VALUES", "TABLE")
+    return bool(words) and words[0] in _HEADS_OF_QUERIES
+
+
+_HEADS_OF_QUERIES = frozenset(
+    {"SELECT", "FROM", "WITH", "VALUES", "TABLE", "PIVOT", "UNPIVOT", "DESCRIBE", "SHOW", "SUMMARIZE"}
+)
 
 
 def _whole(kind: Callable[[str], Kind]) -> Callable[[Reader], Kind]:

@@ -4,16 +4,19 @@
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import duckdb
 
 from flight_server.engine import quote
+from flight_server.engine.kinds import Pivot
 from flight_server.engine.preparation import Preparation
 from flight_server.engine.statement import Statement
 from flight_server.engine.tokens import Reader, Token
 from flight_server.errors import InvalidArgumentError
 
 _MAX_COLUMNS = 10_000
+_MAX_PIVOTS = 16
 _PIVOTS = frozenset({"PIVOT", "PIVOT_WIDER"})
 _ENDS_OF_ON = frozenset(
     {"USING", "GROUP", "ORDER", "LIMIT", "OFFSET", "WHERE", "UNION", "EXCEPT", "INTERSECT"}
@@ -21,23 +24,53 @@ _ENDS_OF_ON = frozenset(
 _STARTS_OF_BODY = frozenset({"SELECT", "FROM", "VALUES", "TABLE", *_PIVOTS})
 
 
+@dataclass(frozen=True, slots=True)
+class _OpenPivot:
+    """A PIVOT whose columns are not known: its place among the tokens, its source, and where the
+    expressions stand that have no values yet.
+    """
+
+    at: int
+    depth: int
+    source: str
+    expressions: tuple[tuple[int, int], ...]
+
+
 def with_values(
     cursor: duckdb.DuckDBPyConnection, sql: str, statement: Statement, preparation: Preparation
 ) -> str:
     """Return the text of a query with the values of each pivoted expression written into it."""
-    reader = Reader(sql)
-    definitions = _definitions(reader)
-    edits: list[tuple[int, int, str]] = []
-    for source, expressions in _pivots(reader):
-        for start, end in expressions:
-            expression = reader.text(start, end)
-            query = (
-                f"{definitions} SELECT DISTINCT CAST(({expression}\n) AS VARCHAR) FROM {source} "  # noqa: S608 - parsed
-                "WHERE 1 IS NOT NULL ORDER BY ALL"
-            )
-            values = ", ".join(map(quote.text, _values(cursor, query, statement, preparation)))
-            edits.append((start, end, f"({expression}) IN ({values})"))
-    return _edited(sql, edits)
+    for _ in range(_MAX_PIVOTS):
+        reader = Reader(sql)
+        # The innermost comes first: it may be the source of the others.
+        found = max(_open_pivots(reader), key=lambda pivot: (pivot.depth, -pivot.at), default=None)
+        if found is None:
+            break
+        sql = _edited(sql, list(_edits(cursor, reader, found, statement, preparation)))
+    if isinstance(preparation.read(cursor, sql), Pivot):  # it may stand in EXPLAIN or CREATE TABLE too
+        raise InvalidArgumentError(
+            "the values that PIVOT makes columns of cannot be read here: leave out IN, or list them, as in "
+            "ON x IN ('a', 'b')"
+        )
+    return sql
+
+
+def _edits(
+    cursor: duckdb.DuckDBPyConnection,
+    reader: Reader,
+    pivot: _OpenPivot,
+    statement: Statement,
+    preparation: Preparation,
+) -> Iterator[tuple[int, int, str]]:
+    definitions = _definitions(reader, pivot.at)
+    for start, end in pivot.expressions:
+        expression = reader.text(start, end)
+        query = (
+            f"{definitions} SELECT DISTINCT CAST(({expression}\n) AS VARCHAR) FROM {pivot.source} "  # noqa: S608 - parsed
+            "ORDER BY ALL"
+        )
+        values = ", ".join(map(quote.text, _values(cursor, query, statement, preparation)))
+        yield start, end, f"({expression}) IN ({values})"
 
 
 def _values(
@@ -60,17 +93,29 @@ def _values(
     return values
 
 
-def _definitions(reader: Reader) -> str:
-    """Return the WITH clause at the beginning of a query."""
-    if reader.word != "WITH":
+def _definitions(reader: Reader, at: int) -> str:
+    """Return the WITH clause at the beginning of a query, as far as a token sees it."""
+    if not reader.tokens or reader.tokens[0].word != "WITH":
         return ""
-    start = reader.tokens[0].start
-    body = next(token for token in reader.tokens if token.depth == 0 and token.word in _STARTS_OF_BODY)
-    return reader.text(start, body.start)
+    tokens = reader.tokens
+    first = 2 if tokens[1].word == "RECURSIVE" else 1
+    ends = [
+        place
+        for place in range(first, at)
+        if tokens[place].depth == 0 and tokens[place].text == ")" and tokens[place + 1].word != "AS"
+    ]
+    # A definition ends with the bracket before a comma, or before the query itself.
+    closed = [
+        place for place in ends if tokens[place + 1].text == "," or place + 1 == at or _is_body(tokens, place)
+    ]
+    return reader.text(tokens[0].start, tokens[closed[-1]].end) if closed else ""
 
 
-def _pivots(reader: Reader) -> Iterator[tuple[str, list[tuple[int, int]]]]:
-    """Yield the source of each PIVOT, and where the expressions stand that have no values yet."""
+def _is_body(tokens: Sequence[Token], place: int) -> bool:
+    return tokens[place + 1].word in _STARTS_OF_BODY or tokens[place + 1].text == "("
+
+
+def _open_pivots(reader: Reader) -> Iterator[_OpenPivot]:
     for at, token in enumerate(reader.tokens):
         if token.word not in _PIVOTS or not _is_statement(reader.tokens, at):
             continue
@@ -79,12 +124,17 @@ def _pivots(reader: Reader) -> Iterator[tuple[str, list[tuple[int, int]]]]:
         if not on:
             continue
         source = reader.text(inside[0].start, _end_before(reader, inside[on]))
-        yield source, list(_open_expressions(reader, inside[on + 1 :]))
+        expressions = tuple(_open_expressions(reader, inside[on + 1 :]))
+        if expressions:
+            yield _OpenPivot(at, token.depth, source, expressions)
 
 
 def _is_statement(tokens: Sequence[Token], at: int) -> bool:
-    """Tell whether a PIVOT is a query of its own, not the suffix `t PIVOT (…)` of a table."""
-    return at + 1 < len(tokens) and not (tokens[at + 1].text == "(" and at and tokens[at - 1].text != "(")
+    """Tell whether a PIVOT is a query of its own, not the suffix `t PIVOT (… FOR …)` of a table."""
+    if at + 1 >= len(tokens) or tokens[at + 1].text != "(":
+        return at + 1 < len(tokens)
+    inside = _of_depth(tokens[at + 2 :], tokens[at].depth + 1)
+    return not any(token.word == "FOR" for token in inside)
 
 
 def _of_depth(following: Sequence[Token], depth: int) -> list[Token]:

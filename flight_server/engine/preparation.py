@@ -18,13 +18,15 @@ from flight_server.engine.introspection import Introspection
 from flight_server.engine.kinds import Kind
 from flight_server.engine.parse import ParsedStatement, parse, parse_write, read
 from flight_server.engine.relations import Relations
+from flight_server.engine.sessions import is_temporary
 from flight_server.engine.splice import Place, splice
 from flight_server.engine.statement import Statement
-from flight_server.errors import InvalidArgumentError, LakehouseError, UnimplementedError
+from flight_server.errors import InvalidArgumentError, LakehouseError, NotFoundError, UnimplementedError
 from flight_server.frames.requests import TableName, is_system, is_version, is_view
 
 _CACHED_BYTES = 64 * 1024 * 1024
 _MAX_VIEW_DEPTH = 16
+_MAX_VIEW_TABLES = 1_000
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
@@ -45,15 +47,16 @@ def written(path: Sequence[str]) -> str:
 class Ready:
     """A statement over one set of relations: its text, and what its column names must not show.
 
-    `asked` are the names that the gateway resolved, `pins` all relations that must stay, those inside
-    views too. `need` is what the text must be told of the catalog; `is_shared` says that it means the same
-    in every session.
+    `asked` are the names that the gateway resolved, `pins` all relations that must stay, and
+    `reads` counts the places that name a table, in both those inside views too. `need` is what the text must
+    be told of the catalog; `is_shared` says that it means the same in every session.
     """
 
     sql: str
     places: Mapping[TableName, Place]
     asked: tuple[TableName, ...]
     pins: tuple[str, ...]
+    reads: int
     reads_variables: bool
     is_shared: bool
     need: Need
@@ -145,19 +148,27 @@ class Preparation:
         names = _read_names(parsed, written)
         own, inner = self._own(cursor, statement, names, depth)
         asked = tuple(name for name in names if name not in own)
+        for name in asked:
+            if len(name.path) > 1 and is_temporary(name.path):
+                raise NotFoundError(f"no temporary table {name.path[-1]!r} in this session")
         found = dict(zip(asked, statement.questions.resolve(asked), strict=True)) if asked else {}
-        views = self._views(cursor, statement, found, depth)
+        inner |= self._views(cursor, statement, found, depth)
         places = own | {name: _place(relation, written) for name, relation in found.items()}
-        places |= {name: Place(query=view.sql) for name, view in views.items()}
-        inner += views.values()
+        places |= {name: Place(query=view.sql) for name, view in inner.items()}
+        reads = sum(1 + (inner[table.name].reads if table.name in inner else 0) for table in parsed.tables)
+        if inner and reads > _MAX_VIEW_TABLES:
+            raise InvalidArgumentError(
+                f"the views of this statement name tables in more than {_MAX_VIEW_TABLES} places: "
+                "store one of them in a table"
+            )
         sql = self._text(cursor, parsed, places, written)
-        reads_variables = any(view.reads_variables for view in inner) or not _READ_VARIABLES.isdisjoint(
-            parsed.functions
-        )
-        pins = [*(pin for view in inner for pin in view.pins), *found.values()]
-        need = max([parsed.need, *(view.need for view in inner)])
+        views = inner.values()
+        reads_variables = not _READ_VARIABLES.isdisjoint(parsed.functions)
+        reads_variables = reads_variables or any(view.reads_variables for view in views)
+        all_pins = tuple(dict.fromkeys([*(pin for view in views for pin in view.pins), *found.values()]))
+        need = max([parsed.need, *(view.need for view in views)])
         is_shared = not inner and not own and not reads_variables and written is None
-        return Ready(sql, places, asked, tuple(dict.fromkeys(pins)), reads_variables, is_shared, need)
+        return Ready(sql, places, asked, all_pins, reads, reads_variables, is_shared, need)
 
     def _views(
         self,
@@ -210,11 +221,11 @@ class Preparation:
 
     def _own(
         self, cursor: duckdb.DuckDBPyConnection, statement: Statement, names: Sequence[TableName], depth: int
-    ) -> tuple[dict[TableName, Place], list[Ready]]:
+    ) -> tuple[dict[TableName, Place], dict[TableName, Ready]]:
         """Return the session's own tables and views among the names, and the queries of the views."""
         state = statement.caller.state
         places: dict[TableName, Place] = {}
-        inner: list[Ready] = []
+        inner: dict[TableName, Ready] = {}
         for name in names if state.tables or state.views else ():
             table, view = state.table(name.path), state.view(name.path)
             if table is None and view is None:
@@ -226,12 +237,14 @@ class Preparation:
             elif view is not None:
                 ready = self._view(cursor, statement, view.query, depth)
                 places[name] = Place(query=ready.sql)
-                inner.append(ready)
+                inner[name] = ready
         return places, inner
 
     def _view(self, cursor: duckdb.DuckDBPyConnection, statement: Statement, sql: str, depth: int) -> Ready:
         if depth >= _MAX_VIEW_DEPTH:
-            raise InvalidArgumentError(f"views are nested more than {_MAX_VIEW_DEPTH} deep")
+            raise InvalidArgumentError(
+                f"a view reads itself, or views are nested more than {_MAX_VIEW_DEPTH} deep"
+            )
         return self.prepare(cursor, statement, self._read_query(cursor, sql), depth + 1)
 
     @contextmanager

@@ -8,6 +8,7 @@ import duckdb
 from flight_server.domain.declarations import CHECK, PRIMARY_KEY, UNIQUE, Constraint
 from flight_server.engine import quote
 from flight_server.engine.tokens import Reader
+from flight_server.engine.waiting import Check, held, patiently
 from flight_server.errors import InvalidArgumentError
 
 _COLUMNS = """
@@ -56,9 +57,12 @@ class Definitions:
         self._lock = threading.Lock()
         self._instance: duckdb.DuckDBPyConnection | None = None
 
-    def check(self, columns: str, name: str = "t") -> Definition:
-        """Return the definition of a table as DuckDB understands it. Raises InvalidArgumentError."""
-        with self._lock:
+    def check(self, columns: str, name: str = "t", wanted: Check = patiently) -> Definition:
+        """Return the definition of a table as DuckDB understands it; `wanted` ends a wait.
+
+        Raises InvalidArgumentError.
+        """
+        with held(self._lock, wanted):
             if self._instance is None:
                 self._instance = _locked()
             return _understood(self._instance, columns, name)
@@ -83,12 +87,17 @@ def _understood(instance: duckdb.DuckDBPyConnection, columns: str, name: str) ->
         promised = instance.execute(_CONSTRAINTS).fetchall()
     finally:
         instance.rollback()
-    text = Reader(str(sql))
-    text.take("CREATE", "TABLE")
-    text.name()
     constraints = tuple(
         Constraint(_KINDS[kind], own, tuple(names), expression)
         for kind, own, names, expression in promised
         if kind in _KINDS
     )
-    return Definition(text.brackets(), tuple(DefinedColumn(*row) for row in described), constraints)
+    return Definition(columns_of(str(sql)), tuple(DefinedColumn(*row) for row in described), constraints)
+
+
+def columns_of(sql: str) -> str:
+    """Return the definitions of the columns in a CREATE TABLE as DuckDB writes it."""
+    text = Reader(sql)
+    text.take("CREATE", "TABLE")
+    text.name()
+    return text.brackets()

@@ -12,15 +12,25 @@ stream that nobody reads blocks nothing.
 import itertools
 import re
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import duckdb
 
+from flight_server.domain.session import TEMPORARY_TABLE, TEMPORARY_VIEW, Holding
 from flight_server.engine import quote
 from flight_server.engine.instance import Instance, hidden_path
-from flight_server.errors import NotFoundError, StateLostError
+from flight_server.engine.scratch import columns_of
+from flight_server.engine.waiting import Check, held
+from flight_server.errors import NotFoundError, ResourceExhaustedError, StateLostError
 from flight_server.frames.requests import SESSION_MARK
 
+_MAX_NAMES = 1_000
+_MAX_CHARACTERS = 32 * 1024 * 1024
+
+_Named = TypeVar("_Named")
 _TEMP_PATHS = {(), ("temp",), ("temp", "main")}
 
 
@@ -52,6 +62,7 @@ class EngineSession:
     """State of one session; `lock` is held while a statement changes it.
 
     Keys are folded names. `prepared` are texts, `variables` name the hidden tables with their values.
+    A map is replaced, never changed: whoever has taken it goes on reading what it was.
     """
 
     tables: dict[str, TempTable] = field(default_factory=dict)
@@ -59,17 +70,32 @@ class EngineSession:
     variables: dict[str, str] = field(default_factory=dict)
     prepared: dict[str, str] = field(default_factory=dict)
     saved: _Saved | None = None
-    lock: threading.RLock = field(default_factory=threading.RLock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def holdings(self) -> list[str]:
-        """Return what would be gone with this state, in words; what a rollback brings back is held too."""
+    def holdings(self) -> list[Holding]:
+        """Return what would be gone with this state; what a rollback would bring back is held too."""
         saved = self.saved or _Saved("", {}, {})
-        return [
-            *(f"temporary table {table.name}" for table in (saved.tables | self.tables).values()),
-            *(f"temporary view {view.name}" for view in (saved.views | self.views).values()),
-            *(f"variable {name}" for name in self.variables),
-            *(f"prepared statement {name}" for name in self.prepared),
+        dropped = [
+            *(table.name for key, table in saved.tables.items() if key not in self.tables),
+            *(view.name for key, view in saved.views.items() if key not in self.views),
         ]
+        return [
+            *(Holding(TEMPORARY_TABLE, table.name) for table in self.tables.values()),
+            *(Holding(TEMPORARY_VIEW, view.name) for view in self.views.values()),
+            *(Holding("dropped", name) for name in dropped),
+            *(Holding("variable", name) for name in self.variables),
+            *(Holding("prepared statement", name) for name in self.prepared),
+        ]
+
+    def check_room(self, sql: str) -> None:
+        """Check that one more statement's result or text can be kept. Raises ResourceExhaustedError."""
+        count = len(self.tables) + len(self.views) + len(self.variables) + len(self.prepared)
+        texts = [*(view.query for view in self.views.values()), *self.prepared.values(), sql]
+        if count >= _MAX_NAMES or sum(map(len, texts)) > _MAX_CHARACTERS:
+            raise ResourceExhaustedError(
+                f"a session keeps at most {_MAX_NAMES} temporary tables, views, variables and prepared "
+                f"statements, and {_MAX_CHARACTERS} characters of their texts: drop some"
+            )
 
     def table(self, path: tuple[str, ...]) -> TempTable | None:
         """Return the temporary table that a path means."""
@@ -107,16 +133,22 @@ class EngineSessions:
         self._numbers = itertools.count()
 
     def get(self, session_id: str, has_state: bool) -> EngineSession:
-        """Return a session's state. Raises StateLostError when it should have some and has lost it."""
+        """Return a session's state as it is now. Raises StateLostError when it should have some."""
         found = self._sessions.get(session_id)
         if found is None and has_state:
             raise StateLostError("the session's temporary state is gone: its engine process has ended")
-        return found or NOTHING
+        return replace(found) if found else NOTHING
 
-    def changing(self, session_id: str) -> EngineSession:
-        """Return a session's state to change it, made when there is none yet."""
-        with self._lock:
-            return self._sessions.setdefault(session_id, EngineSession())
+    @contextmanager
+    def changing(self, session_id: str, wanted: Check) -> Iterator[EngineSession]:
+        """Hold a session's state to change it, made when there is none yet; `wanted` ends a wait."""
+        while True:
+            with self._lock:
+                session = self._sessions.setdefault(session_id, EngineSession())
+            with held(session.lock, wanted):
+                if self._sessions.get(session_id) is session:  # not forgotten while this waited
+                    yield session
+                    return
 
     def new_relation(self, name: str) -> str:
         """Return the name of a hidden table that no other has; `Failures` shows `name` in its place."""
@@ -169,13 +201,21 @@ class EngineSessions:
         copy = TempTable(table.name, self.new_relation(table.name))
         with self._instance.cursor() as cursor:
             _copy(cursor, table.relation, copy.relation)
-        session.tables[copy.name.lower()] = copy
+        session.tables = session.tables | {copy.name.lower(): copy}
         return copy
 
     def discard(self, session: EngineSession, table: TempTable) -> None:
         """Drop a table that no name means any longer, unless a transaction may bring it back."""
         if session.saved is None or table not in session.saved.tables.values():
             self._drop({table.relation})
+
+    def set_variable(self, session: EngineSession, name: str, relation: str | None) -> None:
+        """Let a variable have the value that a hidden table holds; None takes it away."""
+        before = session.variables.get(name.lower())
+        session.variables = without(session.variables, name)
+        if relation is not None:
+            session.variables[name.lower()] = relation
+        self._drop({before} if before else set())
 
     def _drop(self, relations: set[str]) -> None:
         if relations:
@@ -191,6 +231,17 @@ def _copy(cursor: duckdb.DuckDBPyConnection, source: str, target: str) -> None:
         "SELECT sql FROM system.main.duckdb_tables() WHERE schema_name = $1 AND table_name = $2",
         [schema, name],
     ).fetchall()[0]
-    _, bracket, columns = str(definition).partition("(")
-    cursor.execute(f"CREATE TABLE {quote.path(hidden_path(target))}{bracket}{columns}")
-    cursor.execute(f"INSERT INTO {quote.path(hidden_path(target))} FROM {quote.path(hidden_path(source))}")
+    cursor.execute(f"CREATE TABLE {quote.path(hidden_path(target))}({columns_of(str(definition))})")
+    stored = cursor.execute(
+        "SELECT column_name FROM system.main.duckdb_columns() "
+        "WHERE schema_name = $1 AND table_name = $2 AND NOT is_generated ORDER BY column_index",
+        [schema, name],
+    ).fetchall()
+    columns = ", ".join(quote.identifier(column) for (column,) in stored)
+    read = f"SELECT {columns} FROM {quote.path(hidden_path(source))}"  # noqa: S608 - quoted
+    cursor.execute(f"INSERT INTO {quote.path(hidden_path(target))} ({columns}) {read}")
+
+
+def without(named: Mapping[str, _Named], name: str) -> dict[str, _Named]:
+    """Return a map without one of its names."""
+    return {key: value for key, value in named.items() if key != name.lower()}

@@ -61,8 +61,13 @@ class Running:
             measure_progress(cursor)
         with self._lock:
             self._cursor = cursor
-            if self.is_cancelled and cursor is not None:
-                raise CallCancelledError(CANCELLED)
+        if cursor is not None:
+            self.check()
+
+    def check(self) -> None:
+        """Raise CallCancelledError when the client has gone."""
+        if self.is_cancelled:
+            raise CallCancelledError(CANCELLED)
 
     @contextmanager
     def aside(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:

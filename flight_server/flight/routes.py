@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from flight_server.services.sessions import SessionService
     from flight_server.services.sweep import SweepService
     from flight_server.services.tables import TableService
-    from flight_server.services.temporary import TemporaryIngest
+    from flight_server.services.temporary_ingest import TemporaryIngest
     from flight_server.services.transactions import TransactionService
 
 Messages: TypeAlias = AsyncIterator[bytes]

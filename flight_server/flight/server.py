@@ -13,7 +13,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from flight_server.domain.bucket import BucketRegistry
 from flight_server.domain.call import CallContext
-from flight_server.errors import FailedPreconditionError, InvalidArgumentError, UnimplementedError
+from flight_server.domain.execution import CANCELLED
+from flight_server.errors import (
+    CallCancelledError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    UnimplementedError,
+)
 from flight_server.flight import context as call_context
 from flight_server.flight.interceptors.access_log import AccessRecord
 from flight_server.flight.interceptors.authentication import Authentication
@@ -143,7 +149,7 @@ class _Calls:
                 answer = behaviour(call, record, request)
                 try:
                     async for message in answer:
-                        await context.write(message)
+                        await _write(context, message)
                         record.bytes += len(message)
                 finally:
                     if isinstance(answer, AsyncGenerator):
@@ -177,6 +183,14 @@ class _Calls:
             yield call
         finally:
             sessions.leave(caller.session)
+
+
+async def _write(context: _Context, message: bytes) -> None:
+    """Send a message; raises CallCancelledError when the client has died, which may show here first."""
+    try:
+        await context.write(message)
+    except grpc.aio.BaseError as error:
+        raise CallCancelledError(CANCELLED) from error
 
 
 async def _has_left(context: _Context, metadata: Sequence[tuple[str, str]]) -> bool:

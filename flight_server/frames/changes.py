@@ -5,12 +5,13 @@ name), writes objects for it at once, and answers `done` with the changes that t
 waits for `keep` or `discard`, as an upload does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from flight_server.domain.session import Verb
+from flight_server.domain.session import Holding, Verb
 from flight_server.frames.frame import Frame, with_parts
+from flight_server.frames.requests import encode_holdings
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class StatementChange:
 def encode_done(
     count: int,
     verb: Verb | None,
-    holdings: Sequence[str],
+    holdings: Iterable[Holding],
     messages: Sequence[bytes],
     changes: Sequence[StatementChange] = (),
 ) -> Frame:
@@ -134,7 +135,11 @@ def encode_done(
         asdict(change) | {"schema": None if change.schema is None else schemas[change.schema]}
         for change in changes
     ]
-    fields: dict[str, Any] = {"count": count, "verb": verb and asdict(verb), "holdings": [*holdings]}
+    fields: dict[str, Any] = {
+        "count": count,
+        "verb": verb and asdict(verb),
+        "holdings": encode_holdings(holdings),
+    }
     fields |= {"messages": len(messages), "changes": encoded}
     return with_parts("done", fields, [*messages, *schemas])
 

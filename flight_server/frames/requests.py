@@ -6,7 +6,7 @@
 | ping | | | ready |
 | plan | sql, relations, caller, runs, expected | parameter messages in parts | planned, or done |
 | execute | sql, relations, caller, query, compression | parameter messages in parts | data…, end (rows) |
-| settle | session, commit | | settled |
+| settle | session, commit | | settled (holdings) |
 | forget | session | | forgotten |
 | progress | query | | measured (done: 0 to 1, or null) |
 | upload | bucket, dataset_id, evolves, is_digested | dataset's schema | stored (objects, digest; schema) |
@@ -35,7 +35,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from flight_server.domain.session import StatementSession, Verb
+from flight_server.domain.session import Holding, StatementSession, Verb
 from flight_server.frames.frame import Frame, with_parts
 
 
@@ -197,6 +197,16 @@ def statement_fields(
         "has_state": session.has_state,
     }
     return {"sql": sql, "relations": pairs, "caller": caller}
+
+
+def encode_holdings(holdings: Iterable[Holding]) -> list[Any]:
+    """Return what a session keeps as the JSON of a frame."""
+    return [[held.kind, held.name] for held in holdings]
+
+
+def decode_holdings(encoded: Iterable[Any]) -> tuple[Holding, ...]:
+    """Read what a session keeps."""
+    return tuple(Holding(kind, name) for kind, name in encoded)
 
 
 def decode_verb(encoded: Mapping[str, Any] | None) -> Verb | None:

@@ -100,8 +100,6 @@ class PollService:
         if poll is None:
             self._queries.check(fields["query"])
             raise NotFoundError("this poll has expired: nobody asked for it in time; start the query again")
-        poll.expiry.cancel()
-        poll.expires, poll.expiry = self._expiring(fields["query"])
         return await self._status(call, fields["query"], poll, _NEWS_SECONDS)
 
     def stop(self) -> None:
@@ -114,18 +112,26 @@ class PollService:
         return time.time() + self._lifetime, loop.call_later(self._lifetime, self._expire, query_id)
 
     def _expire(self, query_id: str) -> None:
-        poll = self._polls.pop(query_id)
+        poll = self._polls.pop(query_id, None)
+        if poll is None:
+            return
         poll.expiry.cancel()
         if not poll.task.cancel():
             asyncio.get_running_loop().call_later(_HELD_SECONDS, self._held.drop, query_id)
 
     async def _status(self, call: CallContext, query_id: str, poll: _Poll, seconds: float) -> PollStatus:
-        await asyncio.wait((poll.task,), timeout=min(seconds, self._lifetime / 2))
+        poll.expiry.cancel()  # not while somebody asks, however long the answer takes
+        progress = None
+        try:
+            await asyncio.wait((poll.task,), timeout=min(seconds, self._lifetime / 2))
+            if not poll.task.done():
+                progress = await self._progress(query_id)
+        finally:
+            poll.expires, poll.expiry = self._expiring(query_id)
         if poll.task.done():
             self._queries.check(query_id)
             poll.task.result()
             return PollStatus(poll.plan)
-        progress = await self._progress(query_id)
         handle = self._handles.seal(_KIND, call, {"query": query_id}, expires=poll.expires)
         return PollStatus(poll.plan, handle, progress, poll.expires)
 

@@ -117,6 +117,8 @@ class QueryService:
         session = self._sessions.find(call.session_id)
         if session is not None:
             session.holdings = done.holdings
+        elif done.holdings:  # its session was closed meanwhile
+            await self._dispatcher.forget(call.session_id)
         if done.verb is not None:
             await self._verbs.run(call, done.verb, transaction_id)
         if not done.messages:
@@ -178,6 +180,10 @@ class QueryService:
             "has_state": False,
             "is_result": False,
         }
+
+    async def schema(self, call: CallContext, statement: SqlStatement) -> bytes:
+        """Return the schema of a statement's rows; nothing is run."""
+        return (await self.prepare(call, statement)).schema
 
     async def update(
         self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes] = ()
@@ -279,9 +285,12 @@ class QueryService:
             yield
         except StateLostError as error:
             session = self._sessions.find(call.session_id)
-            lost = ", ".join(session.holdings) if session is not None else "temporary state"
-            if session is not None:
-                session.holdings = ()
+            lost = ", ".join(map(str, session.holdings)) if session is not None else ""
+            if session is None or not lost:
+                raise StateLostError(
+                    "this statement reads what a session kept that has been closed since: run it again"
+                ) from error
+            session.holdings = ()
             raise StateLostError(f"an engine process ended, and with it this session's {lost}") from error
 
     async def stream(

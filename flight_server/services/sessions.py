@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from flight_server.domain.identity import Identity
+from flight_server.domain.session import Holding
 from flight_server.errors import (
     FailedPreconditionError,
     ResourceExhaustedError,
@@ -53,7 +54,7 @@ class Session:
     profile: str | None = None
     statement_timeout: float | None = None
     settings: dict[str, str] = field(default_factory=dict)
-    holdings: tuple[str, ...] = ()
+    holdings: tuple[Holding, ...] = ()
     transaction_id: bytes | None = None
     active_calls: int = 0
     was_minted: bool = False
@@ -149,6 +150,17 @@ class SessionService:
         """Return the sessions that a caller may see: its own, an admin everybody's; from any thread."""
         known = list(self._sessions.values())  # one operation of the interpreter
         return [session for session in known if identity.is_admin or session.principal == identity.name]
+
+    def idle_peers(self, seconds: float) -> dict[str, str]:
+        """Return the peers of sessions that no call has used for some seconds → the sessions' ids."""
+        before = time.monotonic() - seconds
+        return {
+            session.key: session.id
+            for session in self._sessions.values()
+            if session.key.startswith(_LOOPBACK_PEERS)
+            and session.last_used < before
+            and not session.active_calls
+        }
 
     def enter(self, session: Session) -> None:
         """Note that a call of the session begins; `leave` must follow."""

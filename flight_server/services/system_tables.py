@@ -160,7 +160,7 @@ class SystemTables:
                 list(session.schemas),
                 session.transaction_id is not None,
                 session.active_calls,
-                list(session.holdings),
+                list(map(str, session.holdings)),
             )
             for session in self._sessions.all(identity)
         ]

@@ -22,14 +22,24 @@ from flight_server.services.listing import DatasetListing
 from flight_server.services.resolution import Names
 from flight_server.services.sql_schemas import SqlSchema, SqlSchemas
 from flight_server.services.system_tables import SYSTEM_SCHEMA, SYSTEM_TABLES
+from flight_server.services.temporary import (
+    LOCAL_TEMPORARY,
+    TEMPORARY_CATALOG,
+    TEMPORARY_SCHEMA,
+    VIEW,
+    TemporaryTable,
+    TemporaryTables,
+)
 
 TABLE = "TABLE"
-VIEW = "VIEW"
 SYSTEM_TABLE = "SYSTEM TABLE"
 
 _SYNONYMS = {"BASE TABLE": TABLE}
 """Names of table types that clients ask with → ours (Grafana, information_schema)."""
 
+
+_TYPES = frozenset({TABLE, SYSTEM_TABLE, LOCAL_TEMPORARY, VIEW})
+"""The types that tables have here."""
 
 _TEXT = pa.utf8()
 
@@ -69,7 +79,10 @@ class TableFilter:
 class TableService:
     """Describes what there is to query."""
 
-    def __init__(self, names: Names, listing: DatasetListing, sql_schemas: SqlSchemas) -> None:
+    def __init__(
+        self, names: Names, listing: DatasetListing, sql_schemas: SqlSchemas, temporary: TemporaryTables
+    ) -> None:
+        self._temporary = temporary
         self._names = names
         self._listing = listing
         self._sql_schemas = sql_schemas
@@ -78,20 +91,23 @@ class TableService:
             for full, table in SYSTEM_TABLES.items()
         }
 
-    async def catalogs(self) -> AsyncIterator[bytes]:
-        """Yield the one catalog, as FlightData messages."""
-        for message in rows.messages(rows.batch(CATALOGS, [[CATALOG]])):
+    async def catalogs(self, call: CallContext) -> AsyncIterator[bytes]:
+        """Yield the catalog, and that of temporary tables if there are some, as FlightData messages."""
+        own = [TEMPORARY_CATALOG] if self._temporary.list(call) else []
+        for message in rows.messages(rows.batch(CATALOGS, [[CATALOG, *own]])):
             yield message
 
     async def table_types(self) -> AsyncIterator[bytes]:
         """Yield the types that tables have here, as FlightData messages."""
-        for message in rows.messages(rows.batch(TABLE_TYPES, [[SYSTEM_TABLE, TABLE, VIEW]])):
+        for message in rows.messages(rows.batch(TABLE_TYPES, [sorted(_TYPES)])):
             yield message
 
     async def db_schemas(self, call: CallContext, wanted: SchemaFilter) -> AsyncIterator[bytes]:
         """Yield the schemas: of buckets, those made, the system tables' own; as FlightData messages."""
         found = self._schemas(call, wanted)
-        for message in rows.messages(rows.batch(DB_SCHEMAS, [[CATALOG] * len(found), found])):
+        own = [TEMPORARY_SCHEMA] if self._temporary_tables(call, wanted) else []
+        catalogs = [CATALOG] * len(found) + [TEMPORARY_CATALOG] * len(own)
+        for message in rows.messages(rows.batch(DB_SCHEMAS, [catalogs, found + own])):
             yield message
 
     async def tables(self, call: CallContext, wanted: TableFilter) -> AsyncIterator[bytes]:
@@ -129,6 +145,29 @@ class TableService:
                 )
                 async for page in pages:
                     yield await self._page(call, page, wanted.include_schema)
+        own = [
+            table
+            for table in self._temporary_tables(call, wanted.schemas)
+            if is_named(table.name) and table.type in types
+        ]
+        if own:
+            yield await self._temporary_page(call, own, wanted.include_schema)
+
+    def _temporary_tables(self, call: CallContext, wanted: SchemaFilter) -> Sequence[TemporaryTable]:
+        is_wanted = wanted.catalog in (None, TEMPORARY_CATALOG)
+        if not (is_wanted and _pattern(wanted.db_schema_filter_pattern)(TEMPORARY_SCHEMA)):
+            return ()
+        return self._temporary.list(call)
+
+    async def _temporary_page(
+        self, call: CallContext, page: Sequence[TemporaryTable], with_schemas: bool
+    ) -> list[list[Any]]:
+        names, types = [table.name for table in page], [table.type for table in page]
+        count = len(page)
+        columns: list[list[Any]] = [[TEMPORARY_CATALOG] * count, [TEMPORARY_SCHEMA] * count, names, types]
+        if with_schemas:
+            columns.append([await self._temporary.schema(call, name) for name in names])
+        return columns
 
     async def _page(self, call: CallContext, page: Sequence[Dataset], with_schemas: bool) -> list[list[Any]]:
         spaces = [dataset.namespace for dataset in page]
@@ -217,5 +256,5 @@ def _pattern(written: str | None) -> Callable[[str], bool]:
 def _types(written: Sequence[str]) -> frozenset[str]:
     """Return the types asked for, in our spelling; all of them when none is."""
     if not written:
-        return frozenset({TABLE, SYSTEM_TABLE, VIEW})
+        return _TYPES
     return frozenset(_SYNONYMS.get(kind.upper(), kind.upper()) for kind in written)

@@ -1,85 +1,64 @@
-"""Ingest into temporary tables: an upload waits as objects that nobody else sees until its session has it."""
+"""The temporary tables and views of a session, for those who list tables; nobody else sees them."""
 
-import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from flight_server.dispatch.dispatcher import Dispatcher, UploadRequest
+import pyarrow as pa
+
 from flight_server.domain.call import CallContext
-from flight_server.domain.dataset import ChangeMode, DatasetChange, IngestMode, Namespace
-from flight_server.domain.staging import Snapshot
-from flight_server.domain.statement import IngestResult, IngestTarget
-from flight_server.errors import CallCancelledError, FailedPreconditionError, InvalidArgumentError
-from flight_server.services.query import QueryService
-from flight_server.services.reservations import Reservations
-from flight_server.services.resolution import Names
-from flight_server.services.transactions import TransactionService
+from flight_server.domain.session import TEMPORARY_TABLE, TEMPORARY_VIEW
+from flight_server.domain.sql_types import encoded
+from flight_server.domain.statement import SqlStatement
+from flight_server.services.sessions import SessionService
 
-_SCHEMAS = frozenset({None, "", "temp", "main"})
-_TEMP = "temp"
+TEMPORARY_CATALOG, TEMPORARY_SCHEMA = "temp", "main"
+LOCAL_TEMPORARY, VIEW = "LOCAL TEMPORARY", "VIEW"
 
-_STATEMENTS: Mapping[IngestMode, Sequence[str]] = {
-    IngestMode.CREATE: ("CREATE TEMP TABLE {table} AS FROM {upload}",),
-    IngestMode.REPLACE: ("CREATE OR REPLACE TEMP TABLE {table} AS FROM {upload}",),
-    IngestMode.APPEND: ("INSERT INTO temp.main.{table} BY NAME FROM {upload}",),
-    IngestMode.CREATE_APPEND: (
-        "CREATE TEMP TABLE IF NOT EXISTS {table} AS FROM {upload} LIMIT 0",
-        "INSERT INTO temp.main.{table} BY NAME FROM {upload}",
-    ),
-}
-"""What an engine process is asked to do with an upload."""
+_TYPES = {TEMPORARY_TABLE: LOCAL_TEMPORARY, TEMPORARY_VIEW: VIEW}
+
+Describe = Callable[[CallContext, SqlStatement], Awaitable[bytes]]
+"""A query → the schema of its rows, as an encapsulated IPC message; nothing is run."""
 
 
 @dataclass(frozen=True, slots=True)
-class TemporaryIngest:
-    """Takes uploads for temporary tables."""
+class TemporaryTable:
+    """A temporary table or view, and which of the types of tables it has."""
 
-    dispatcher: Dispatcher
-    names: Names
-    transactions: TransactionService
-    reservations: Reservations
-    query: QueryService
+    name: str
+    type: str
 
-    async def append(
-        self, call: CallContext, target: IngestTarget, messages: AsyncIterator[bytes]
-    ) -> IngestResult:
-        """Put an upload's rows into a temporary table of the call's session."""
-        if target.schema not in _SCHEMAS:
-            raise InvalidArgumentError("a temporary table has no schema of its own: leave the schema out")
-        dataset_id = str(uuid.uuid4())
-        transaction = self.transactions.of_ingest(call, target.transaction_id)
-        snapshot = self.transactions.snapshot(transaction)
-        space = self._space(call, snapshot)
-        with self.reservations.hold(dataset_id):
-            request = UploadRequest(space.bucket, dataset_id, b"")
-            async with self.dispatcher.upload(request, messages) as upload:
-                upload.refuse()
-                if await call.has_left():
-                    raise CallCancelledError("the client went away before its upload was complete")
-                change = DatasetChange(
-                    space.name, f"upload {dataset_id}", space.bucket, ChangeMode.CREATE, dataset_id, None,
-                    upload.schema, upload.objects,
-                )  # fmt: skip
-                seen = Snapshot(snapshot.commit, (*snapshot.changes, change))
-                for text in _STATEMENTS[target.mode]:
-                    sql = text.format(
-                        table=_quoted(target.dataset), upload=f"{_quoted(space.name)}.{_quoted(change.name)}"
-                    )
-                    await self.query.update_at(call, sql, transaction, seen)
-        rows = sum(stored.rows for stored in change.objects)
-        return IngestResult(target.dataset, _TEMP, None, None, rows, 0, 0)
 
-    def _space(self, call: CallContext, snapshot: Snapshot) -> Namespace:
-        """Return where an upload can wait: the current bucket, or another that the caller may write."""
-        spaces = self.names.namespaces(call.identity, snapshot)
-        own = [space for space in spaces if space.name == call.bucket]
-        for space in (*own, *spaces):
-            if self.names.may_change(call.identity, space):
-                return space
-        raise FailedPreconditionError(
-            "an upload waits in a bucket until its temporary table is there, and you may write none"
+class TemporaryTables:
+    """Lists what sessions keep; an engine process describes the columns."""
+
+    def __init__(self, sessions: SessionService, describe: Describe) -> None:
+        self._sessions = sessions
+        self._describe = describe
+
+    def list(self, call: CallContext) -> Sequence[TemporaryTable]:
+        """Return the temporary tables and views of the call's session, in order of type and name."""
+        session = self._sessions.find(call.session_id)
+        holdings = session.holdings if session is not None else ()
+        found = [TemporaryTable(held.name, _TYPES[held.kind]) for held in holdings if held.kind in _TYPES]
+        return sorted(found, key=lambda table: (table.name, table.type))
+
+    async def schema(self, call: CallContext, name: str) -> bytes:
+        """Return a table's schema as CommandGetTables gives it."""
+        quoted = name.replace('"', '""')
+        message = await self._describe(call, SqlStatement(f'FROM temp.main."{quoted}"'))
+        place = encoded(
+            {
+                "CATALOG_NAME": TEMPORARY_CATALOG,
+                "DB_SCHEMA_NAME": TEMPORARY_SCHEMA,
+                "SCHEMA_NAME": TEMPORARY_SCHEMA,
+                "TABLE_NAME": name,
+                "IS_READ_ONLY": "0",
+            }
         )
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+        fields = pa.ipc.read_schema(pa.py_buffer(message))
+        kept: list[Any] = [dict(field.metadata or {}) | place for field in fields]
+        described = pa.schema(
+            field.with_metadata(metadata) for field, metadata in zip(fields, kept, strict=True)
+        )
+        return described.serialize().to_pybytes()

@@ -24,7 +24,7 @@ from flight_server.domain.recent import RecentMap
 from flight_server.domain.staging import Snapshot, settled
 from flight_server.errors import AlreadyExistsError, ConflictError, NotFoundError
 from flight_server.services.commits import Committer
-from flight_server.services.connections import sockets_of
+from flight_server.services.connections import Sockets
 from flight_server.services.sessions import Session, SessionService
 
 _ID_BYTES = 16
@@ -56,6 +56,7 @@ class TransactionService:
         self._committer = committer
         self._sessions = sessions
         self._dispatcher = dispatcher
+        self._sockets = Sockets()
         self._open: dict[bytes, Transaction] = {}
         self._committed: RecentMap[bytes, Transaction] = RecentMap(_REMEMBERED)
         self._abandoned: RecentMap[bytes, str] = RecentMap(_REMEMBERED)
@@ -66,7 +67,7 @@ class TransactionService:
         """Begin a transaction in the call's session and return its id."""
         session = self._sessions.get(call.session_id)
         transaction = Transaction(secrets.token_bytes(_ID_BYTES), call.identity.name, session.id, is_sql)
-        transaction.sockets = sockets_of(session.key or "")
+        transaction.sockets = self._sockets.of(session.key)
         self._open[transaction.id] = transaction
         session.transaction_id = transaction.id
         return transaction.id
@@ -146,7 +147,7 @@ class TransactionService:
         session = self._sessions.get(call.session_id)
         transaction = self._open.get(session.transaction_id) if session.transaction_id is not None else None
         if transaction is not None and transaction.sockets:
-            sockets = sockets_of(session.key or "")
+            sockets = self._sockets.of(session.key)
             if sockets and sockets.isdisjoint(transaction.sockets):
                 self._abandon(session)
                 session.transaction_id = transaction = None
@@ -199,7 +200,7 @@ class TransactionService:
         finally:
             session = self._sessions.find(transaction.session_id)
             if session is not None and session.holdings:
-                await self._dispatcher.settle(session.id, is_done)
+                session.holdings = await self._dispatcher.settle(session.id, is_done)
 
     async def _commit(self, transaction: Transaction) -> None:
         names = ", ".join(dict.fromkeys(change.name or change.namespace for change in transaction.changes))

@@ -19,7 +19,6 @@ from tests import needs
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CLIENTS = ROOT / ".clients"
-REMEDY = "run `make clients`"
 
 EVERY_TYPE = pa.table(
     {
@@ -95,9 +94,14 @@ def lines(output: str) -> Lines:
     return {line["name"]: Line(line.get("value"), line.get("error")) for line in said}
 
 
+def installed(client: str) -> Path:
+    """Return the folder that `make clients` has installed a client into, or end the test."""
+    return needs.installed(CLIENTS / client / ".ready", f"the client {client}", "run `make clients`").parent
+
+
 def run_python(client: str, server: Server) -> Lines:
     """Run the client.py of a folder in its own environment."""
-    folder = needs.installed(CLIENTS / client / ".ready", REMEDY).parent
+    folder = installed(client)
     return lines(run([folder / "bin/python", "-m", f"tests.clients.{client}.client", server.uri]))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from flight_server.testing import Server
 from tests import needs
-from tests.clients.conftest import CLIENTS, HERE, REMEDY, Line, Lines, check, lines, run
+from tests.clients.conftest import HERE, Line, Lines, check, installed, lines, run
 
 pytestmark = pytest.mark.go
 
@@ -32,7 +32,7 @@ VALUES: dict[str, Any] = {
     "schema of prepared": ["species utf8"],
     "close prepared": None,
     "prepared update": [3, [{"s": "ccc", "n": 3}]],
-    "catalogs": [{"catalog_name": "lakehouse"}],
+    "catalogs": [{"catalog_name": "lakehouse"}, {"catalog_name": "temp"}],
     "schemas": [{"catalog_name": "lakehouse", "db_schema_name": "testing"}],
     "tables": [PEOPLE],
     "primary keys": [],
@@ -53,7 +53,7 @@ VALUES: dict[str, Any] = {
     "afterwards": [{"one": 1}],
     "poll": [{"n": 300_000_000}],
     "cancel a poll": ["CANCEL_STATUS_CANCELLED", "Canceled"],
-    "poll of metadata": [{"catalog_name": "lakehouse"}],
+    "poll of metadata": [{"catalog_name": "lakehouse"}, {"catalog_name": "temp"}],
     "renew": [{"seven": 7}],
     "close": "CLOSED",
 }
@@ -75,8 +75,8 @@ ACTIONS = {
 
 @pytest.fixture(scope="module")
 def found(world: Server) -> Lines:
-    go = needs.program("go", REMEDY)
-    program = needs.installed(CLIENTS / "go/.ready", REMEDY).parent / "client"
+    go = needs.program("go", "install Go, 1.25 or newer")
+    program = installed("go") / "client"
     run([go, "build", "-mod=readonly", "-o", program, "."], HERE / "go")
     return lines(run([program, world.uri]))
 

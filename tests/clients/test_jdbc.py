@@ -8,7 +8,7 @@ import pytest
 
 from flight_server.testing import Server
 from tests import needs
-from tests.clients.conftest import CLIENTS, HERE, REMEDY, Line, check, lines, run
+from tests.clients.conftest import HERE, Line, check, installed, lines, run
 from tests.clients.jdbc_values import (
     BINDS,
     COLUMNS,
@@ -45,7 +45,7 @@ def driver(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def jdbc(driver: str, classes: Path, world: Server) -> Parts:
-    folder = needs.installed(CLIENTS / "jdbc/.ready", REMEDY).parent
+    folder = installed("jdbc")
     jar = folder / f"flight-sql-jdbc-driver-{driver}.jar"
     with pyarrow.flight.connect(world.uri) as client:
         _, token = client.authenticate_basic_token("ada", "x")
@@ -236,6 +236,7 @@ def test_a_cancel_or_time_limit_ends_a_query_at_once(jdbc: Parts) -> None:
     how, milliseconds = found["query timeout"].value
     assert "Query timed out after 1 SECONDS" in how
     assert milliseconds < 2000
+    assert found["on the server"].value == [{"state": "cancelled"}]
     assert found["afterwards"].value == [{"one": 1}]
 
 

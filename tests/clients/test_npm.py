@@ -4,7 +4,7 @@ import pytest
 
 from flight_server.testing import Server
 from tests import needs
-from tests.clients.conftest import CLIENTS, HERE, REMEDY, Lines, check, lines, run
+from tests.clients.conftest import HERE, Lines, check, installed, lines, run
 
 pytestmark = pytest.mark.npm
 
@@ -16,7 +16,7 @@ VALUES = {
     "values": [{"i": 1, "d": 2.5, "s": "hé", "b": True, "n": None, "l": 7, "x": [0, 255]}],
     "nested": [{"l": [1, 2], "s": {"a": "x"}}],
     "temporary table": [{"i": 1}],
-    "catalogs": ["lakehouse"],
+    "catalogs": ["lakehouse", "temp"],
     "schemas": [
         {"catalog": "lakehouse", "schema": name} for name in ("primary", "profile:user", "sys", "testing")
     ],
@@ -38,8 +38,8 @@ LOOKED_INTO = {"table types", "some facts", "all facts", "actions"}
 
 @pytest.fixture(scope="module")
 def found(world: Server) -> Lines:
-    node = needs.program("node", REMEDY)
-    folder = needs.installed(CLIENTS / "npm/.ready", REMEDY).parent
+    node = needs.program("node", "install Node.js, 20 or newer")
+    folder = installed("npm")
     # Modules are looked for from the folder that a script on standard input runs in.
     command = [node, "--input-type=module", "-", world.uri]
     return lines(run(command, folder, (HERE / "npm/client.mjs").read_text()))

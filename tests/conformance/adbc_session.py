@@ -34,7 +34,7 @@ class AdbcSession:
 
     def ways(self, sql: str, bound: pa.Table | None) -> dict[str, Callable[[], pa.Table]]:
         """Return the ways to run a query; parameters need a prepared statement."""
-        prepared = {"prepared": partial(self.returning, sql, bound)}
+        prepared: dict[str, Callable[[], pa.Table]] = {"prepared": partial(self.returning, sql, bound)}
         return prepared if bound is not None else {"unprepared": partial(self._query, sql), **prepared}
 
     def _query(self, sql: str) -> pa.Table:
@@ -60,10 +60,12 @@ class AdbcSession:
 
     def ingest(self, table: str, mode: str, rows: pa.Table, said: Mapping[str, Any]) -> int:
         """Load rows in bulk; return how many."""
+        # The driver sends nothing at all where there is no batch, not even the command.
+        batches = rows.to_batches() or [pa.RecordBatch.from_pylist([], rows.schema)]
         with refusals(), self._connection.cursor() as cursor:
             return cursor.adbc_ingest(
                 table,
-                rows,
+                pa.RecordBatchReader.from_batches(rows.schema, batches),
                 mode=mode,
                 catalog_name=said.get("catalog"),
                 db_schema_name=said.get("schema"),
@@ -77,11 +79,11 @@ class AdbcSession:
 
     def commit(self) -> None:
         """Commit, and turn autocommit on again."""
-        self._end(self._connection.commit)
+        self._end(self._connection.adbc_connection.commit)
 
     def rollback(self) -> None:
         """Roll back, and turn autocommit on again."""
-        self._end(self._connection.rollback)
+        self._end(self._connection.adbc_connection.rollback)
 
     def _end(self, end: Callable[[], None]) -> None:
         with refusals():

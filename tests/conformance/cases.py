@@ -1,7 +1,7 @@
 """Reads case files: TOML with statements, the columns and rows they give, or the error they provoke."""
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,15 @@ KEYS: Mapping[str, set[str]] = {
     "close_session": set(),
     "poll": _ANSWER,
     "cancel": {"by"},
+    "unread": set(),
     "send": {"body", "with", "hex"} | _EXPECTED,
 }
 """What a step does → what else it may say."""
 
-_CASE = {"name", "steps", "tables", "headers"}
+_ROUTES = ("update", "prepared info")
+"""How statements with effects are sent, unless the case says `routes`."""
+
+_CASE = {"name", "steps", "tables", "headers", "routes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +55,16 @@ class Step:
 class Case:
     """Steps that belong together; independent of all other cases.
 
-    `tables` are dropped at the end, `headers` go with every call, `clients` can run it.
+    `tables` are dropped at the end, `headers` go with every call. `routes` are the ways in which it is run:
+    `adbc`, `both ways`, or one of `flight_session.ROUTES`.
     """
 
     name: str
     steps: tuple[Step, ...]
     tables: tuple[str, ...]
     headers: Mapping[str, str]
-    clients: tuple[str, ...]
+    routes: tuple[str, ...]
     is_extension: bool
-
-    @property
-    def has_effects(self) -> bool:
-        """Tell whether a statement of the case changes something, so that the way it is sent matters."""
-        return any(step.kind in ("update", "returning") for step in self.steps)
 
     def named(self, table: str) -> "Case":
         """Return the case with the name of its table put in."""
@@ -72,7 +72,7 @@ class Case:
             Step(step.kind, _put_in(step.subject, table), _put_in(step.said, table)) for step in self.steps
         )
         tables = tuple(name.replace(_TABLE, table) for name in self.tables)
-        return Case(self.name, steps, tables, self.headers, self.clients, self.is_extension)
+        return Case(self.name, steps, tables, self.headers, self.routes, self.is_extension)
 
 
 def _put_in(value: Any, table: str) -> Any:
@@ -90,12 +90,11 @@ def load() -> Iterator[Case]:
         unknown = content.keys() - {"extension", "clients", "case"}
         if unknown:
             raise ValueError(f"{path.name}: {', '.join(unknown)}")
-        clients = tuple(content.get("clients", ["flight"]))
         for case in content["case"]:
-            yield _case(path.stem, case, clients, content.get("extension", False))
+            yield _case(path.stem, case, content)
 
 
-def _case(file: str, case: Mapping[str, Any], clients: tuple[str, ...], is_extension: bool) -> Case:
+def _case(file: str, case: Mapping[str, Any], content: Mapping[str, Any]) -> Case:
     name = f"{file}: {case['name']}"
     alone = {key: value for key, value in case.items() if key not in _CASE}
     written = case.get("steps", [alone])
@@ -103,7 +102,16 @@ def _case(file: str, case: Mapping[str, Any], clients: tuple[str, ...], is_exten
     if "steps" in case and alone:
         raise ValueError(f"{name}: {', '.join(alone)} beside steps")
     headers = case.get("headers", {})
-    return Case(name, steps, tuple(case.get("tables", ())), headers, clients, is_extension)
+    routes = _routes(steps, case.get("routes", _ROUTES), content.get("clients", ["flight"]))
+    is_extension = content.get("extension", False)
+    return Case(name, steps, tuple(case.get("tables", ())), headers, routes, is_extension)
+
+
+def _routes(steps: Sequence[Step], sent: Sequence[str], clients: Sequence[str]) -> tuple[str, ...]:
+    """Return the ways in which a case is run: where statements have effects, it matters how they are sent."""
+    has_effects = any(step.kind in ("update", "returning") for step in steps)
+    by_client = {"flight": sent if has_effects else ["both ways"], "adbc": ["adbc"]}
+    return tuple(route for client in clients for route in by_client[client])
 
 
 def _step(case: str, step: Mapping[str, Any]) -> Step:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.flight_session import ROUTES, FlightSession
+from tests.conformance.flight_session import FlightSession
 from tests.conformance.target import Target
 
 
@@ -21,6 +21,6 @@ def target(request: pytest.FixtureRequest) -> Target:
 @pytest.fixture(scope="session")
 def shared(target: Target) -> Iterator[FlightSession]:
     """The connection of all cases that change nothing."""
-    session = FlightSession(target, {}, ROUTES["update"])
+    session = FlightSession(target, {})
     yield session
     session.close()

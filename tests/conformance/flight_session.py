@@ -37,12 +37,13 @@ class _CookieHeaders(pyarrow.flight.ClientMiddleware):
         super().__init__()
         self._jar = jar
 
-    def sending_headers(self) -> dict[str, str]:
-        return {"cookie": "; ".join(f"{k}={v}" for k, v in self._jar.items())} if self._jar else {}
+    def sending_headers(self) -> dict[str, list[str] | list[bytes]]:
+        cookies = "; ".join(f"{name}={value}" for name, value in self._jar.items())
+        return {"cookie": [cookies]} if cookies else {}
 
-    def received_headers(self, headers: Mapping[str, list[str]]) -> None:
+    def received_headers(self, headers: dict[str, list[str] | list[bytes]]) -> None:
         for cookie in headers.get("set-cookie", []):
-            name, _, value = cookie.split(";", 1)[0].partition("=")
+            name, _, value = str(cookie).split(";", 1)[0].partition("=")
             self._jar[name.strip()] = value.strip()
 
 
@@ -81,19 +82,27 @@ ROUTES: Mapping[str, Route] = {
 
 
 class FlightSession:
-    """One connection, logged in as the target says; raises RefusedError."""
+    """One connection, logged in as the target says; raises RefusedError.
 
-    def __init__(self, target: Target, headers: Mapping[str, str], route: Route) -> None:
+    Statements are sent by `route`. Without one a query is sent prepared and unprepared, and GetSchema is
+    asked too.
+    """
+
+    def __init__(self, target: Target, headers: Mapping[str, str], route: Route | None = None) -> None:
         self._target = target
         self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
-        self._route = route
+        self._is_thorough = route is None
+        self._route = route or Route()
         self._client = pyarrow.flight.connect(target.uri, middleware=[Cookies()])
         if target.username is not None:
             self._headers.append(self._client.authenticate_basic_token(target.username, target.password))
         self._transaction: bytes | None = None
+        self._unread: list[Any] = []
 
     def close(self) -> None:
         """Close the connection."""
+        for reader in self._unread:
+            reader.cancel()
         self._client.close()
 
     def options(self, timeout: float = _TIMEOUT) -> pyarrow.flight.FlightCallOptions:
@@ -124,10 +133,17 @@ class FlightSession:
         """Begin to fetch."""
         return self._client.do_get(info.endpoints[0].ticket, self.options(timeout))
 
+    def leave_unread(self, info: pyarrow.flight.FlightInfo) -> None:
+        """Read the first rows, and leave the rest until the session is closed."""
+        reader = self.reader(info)
+        reader.read_chunk()
+        self._unread.append(reader)
+
     def schema(self, descriptor: Descriptor) -> pa.Schema:
         """Call GetSchema."""
         with refusals():
-            return self._client.get_schema(descriptor, self.options()).schema
+            schema: pa.Schema = self._client.get_schema(descriptor, self.options()).schema
+            return schema
 
     def action(self, name: str, body: bytes) -> list[bytes]:
         """Call DoAction."""
@@ -180,14 +196,21 @@ class FlightSession:
 
     def ways(self, sql: str, bound: pa.Table | None) -> dict[str, Callable[[], pa.Table]]:
         """Return the ways to run a query; parameters need a prepared statement."""
-        prepared = {"prepared": partial(self._query_prepared, sql, bound)}
-        return prepared if bound is not None else {"unprepared": partial(self._query, sql), **prepared}
+        prepared: dict[str, Callable[[], pa.Table]] = {"prepared": partial(self._query_prepared, sql, bound)}
+        unprepared: dict[str, Callable[[], pa.Table]] = {"unprepared": partial(self._query, sql)}
+        if bound is not None or self._route.is_prepared:
+            return prepared
+        return unprepared | prepared if self._is_thorough else unprepared
 
     def _query(self, sql: str) -> pa.Table:
         descriptor = flight_sql.descriptor("CommandStatementQuery", query=sql, **self._joined)
         info = self.info(descriptor)
-        same("FlightInfo and GetSchema", info.schema, self.schema(descriptor))
+        self._check_schema(info, descriptor)
         return self.fetch(info)
+
+    def _check_schema(self, info: pyarrow.flight.FlightInfo, descriptor: Descriptor) -> None:
+        if self._is_thorough:
+            same("FlightInfo and GetSchema", info.schema, self.schema(descriptor))
 
     def _query_prepared(self, sql: str, bound: pa.Table | None) -> pa.Table:
         with self.prepared(sql) as prepared:
@@ -199,7 +222,7 @@ class FlightSession:
             info = self.info(descriptor)
             if bound is None or bound.schema.types == prepared.parameters.types:
                 same("FlightInfo and dataset_schema", info.schema, prepared.schema)
-            same("FlightInfo and GetSchema", info.schema, self.schema(descriptor))
+            self._check_schema(info, descriptor)
             return self.fetch(info)
 
     def _bound(self, handle: bytes, bound: pa.Table | None) -> bytes:
@@ -257,9 +280,7 @@ class FlightSession:
     def ingest(self, table: str, mode: str, rows: pa.Table, said: Mapping[str, Any]) -> int:
         """Load rows in bulk; return how many."""
         if_not_exist, if_exists = _MODES[mode]
-        options = flight_sql.message(
-            "TableDefinitionOptions", if_not_exist=if_not_exist, if_exists=if_exists
-        )
+        options = flight_sql.message("TableDefinitionOptions", if_not_exist=if_not_exist, if_exists=if_exists)
         fields = {"table": table, "table_definition_options": options, **said, **self._joined}
         return self._count(flight_sql.descriptor("CommandStatementIngest", **fields), rows)
 

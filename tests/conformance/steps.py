@@ -1,6 +1,7 @@
 """What the steps of a case do, and what must hold after each."""
 
 import re
+import struct
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -54,10 +55,15 @@ def _bound(step: Step) -> pa.Table | None:
     return None if bind is None else values.table(bind["columns"], bind["rows"])
 
 
+def _check_columns(step: Step, schema: pa.Schema) -> None:
+    found = values.columns(schema)
+    assert found == step.get("columns"), f"columns {found}, expected {step.get('columns')}"
+
+
 def _check_answer(step: Step, table: pa.Table) -> None:
     """Compare columns and rows with what the step expects."""
     if step.get("columns") is not None:
-        assert values.columns(table.schema) == step.get("columns")
+        _check_columns(step, table.schema)
     found = values.rows(table)
     if step.get("rows") is not None:
         expected = values.expected(step.get("rows"))
@@ -120,7 +126,7 @@ def _call(session: FlightSession, step: Step) -> None:
     same("FlightInfo and GetSchema", info.schema, session.schema(descriptor))
     table = session.fetch(info)
     if step.get("columns") is not None:
-        assert values.columns(table.schema) == step.get("columns")
+        _check_columns(step, table.schema)
     if "table_schema" in table.schema.names:
         table = _with_columns_in_words(table)
     table = table.select(step.get("select", table.schema.names))
@@ -164,8 +170,8 @@ def _poll(session: FlightSession, step: Step) -> None:
         _refused(step, lambda: list(session.poll(step.subject)))
         return
     for found in session.poll(step.subject):
-        (progress,) = found.get(3, [None])
-        assert progress is None or 0.0 <= pa.py_buffer(progress).size
+        for progress in found.get(3, []):
+            assert 0.0 <= struct.unpack("<d", progress)[0] <= 1.0
     (info,) = found[1]
     _check_answer(step, session.fetch(pyarrow.flight.FlightInfo.deserialize(info)))
 
@@ -177,9 +183,15 @@ def _cancel(session: FlightSession, step: Step) -> None:
     assert time.monotonic() - started < _ENOUGH_SECONDS
 
 
+def _drain(reader: Any) -> None:
+    """Read to the end; `read_all` would take a cancelled call for Ctrl-C."""
+    for _ in reader:
+        pass
+
+
 def _by_deadline(session: FlightSession, sql: str) -> None:
     with pytest.raises(RefusedError, match="DEADLINE_EXCEEDED"), refusals():
-        session.reader(session.info(flight_sql.statement_query(sql)), timeout=0.2).read_all()
+        _drain(session.reader(session.info(flight_sql.statement_query(sql)), timeout=0.1))
 
 
 def _by_reset(session: FlightSession, sql: str) -> None:
@@ -187,7 +199,7 @@ def _by_reset(session: FlightSession, sql: str) -> None:
     reader.read_chunk()
     reader.cancel()
     with pytest.raises(RefusedError, match="CANCELLED"), refusals():
-        reader.read_all()
+        _drain(reader)
 
 
 def _by_info(session: FlightSession, sql: str) -> None:
@@ -200,7 +212,7 @@ def _by_info(session: FlightSession, sql: str) -> None:
         (result,) = session.action("CancelFlightInfo", body)
         assert flight_sql.decode(result) == {1: [_CANCELLED]}
     with pytest.raises(RefusedError, match="CANCELLED"), refusals():
-        reader.read_all()
+        _drain(reader)
 
 
 def _by_query(session: FlightSession, sql: str) -> None:
@@ -210,7 +222,7 @@ def _by_query(session: FlightSession, sql: str) -> None:
     (result,) = session.action("CancelQuery", body)
     assert flight_sql.unpacked(result) == {1: [_CANCELLED]}
     with pytest.raises(RefusedError, match="CANCELLED"), refusals():
-        session.reader(info).read_all()
+        _drain(session.reader(info))
 
 
 _CANCELS: Mapping[str, Callable[[FlightSession, str], None]] = {
@@ -219,6 +231,10 @@ _CANCELS: Mapping[str, Callable[[FlightSession, str], None]] = {
     "CancelFlightInfo": _by_info,
     "CancelQuery": _by_query,
 }
+
+
+def _unread(session: FlightSession, step: Step) -> None:
+    session.leave_unread(session.info(flight_sql.statement_query(step.subject)))
 
 
 def _send(session: FlightSession, step: Step) -> None:
@@ -243,6 +259,7 @@ _STEPS: Mapping[str, Callable[[Any, Step], None]] = {
     "close_session": _close_session,
     "poll": _poll,
     "cancel": _cancel,
+    "unread": _unread,
     "send": _send,
 }
 """The same kinds as `cases.KEYS`."""

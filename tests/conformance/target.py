@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import grpc
 import pyarrow as pa
 import pyarrow.flight
 from adbc_driver_flightsql import dbapi
@@ -52,10 +53,7 @@ _STATUSES: Mapping[str, str] = {
 }
 """What pyarrow says of a gRPC code → its name."""
 
-_ADBC_ADBC = re.compile(r"\[FlightSQL\].*\((\w+); ", re.DOTALL)
-"""How the ADBC driver tells of an error in the middle of a stream: with the name of the gRPC code."""
-
-_STATUSES: Mapping[str, str] = {
+_ADBC_STATUSES: Mapping[str, str] = {
     "NOT_IMPLEMENTED": "UNIMPLEMENTED",
     "TIMEOUT": "DEADLINE_EXCEEDED",
     "UNAUTHORIZED": "PERMISSION_DENIED",
@@ -65,11 +63,13 @@ _STATUSES: Mapping[str, str] = {
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn the exceptions of both clients into RefusedError."""
+    """Turn the exceptions of all clients into RefusedError."""
     try:
         yield
-    except (pa.ArrowException, pa.ArrowKeyError, pyarrow.flight.FlightError) as error:
+    except (pa.ArrowException, pa.ArrowKeyError, OSError, pyarrow.flight.FlightError) as error:
         raise RefusedError(_flight_status(str(error)), str(error)) from error
+    except grpc.RpcError as error:
+        raise RefusedError(error.code().name, error.details()) from error
     except dbapi.Error as error:
         status = error.status_code.name
         raise RefusedError(_ADBC_STATUSES.get(status, status), str(error)) from error

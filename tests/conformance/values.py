@@ -15,11 +15,11 @@ def columns(schema: pa.Schema) -> list[str]:
     return [_field(field) for field in schema]
 
 
-def _field(field: pa.Field) -> str:
+def _field(field: "pa.Field[Any]") -> str:
     return f"{field.name}: {_type(field.type)}{'' if field.nullable else ' not null'}"
 
 
-def _item(field: pa.Field) -> str:
+def _item(field: "pa.Field[Any]") -> str:
     return _type(field.type) + ("" if field.nullable else " not null")
 
 
@@ -55,8 +55,9 @@ def written(value: Any) -> str:
 
 def table(fields: Iterable[str], text: str) -> pa.Table:
     """Make a table of columns (`name: type`) and rows (a JSON list of lists), to bind or to ingest."""
+    named: Any = pa.type_for_alias  # the stubs take literals only
     pairs = [field.split(": ", 1) for field in fields]
-    schema = pa.schema([(name, _FROM_TEXT.get(kind) or pa.type_for_alias(kind)) for name, kind in pairs])
+    schema = pa.schema([(name, _FROM_TEXT.get(kind) or named(kind)) for name, kind in pairs])
     found = json.loads(text)
     arrays = [_array([row[at] for row in found], kind) for at, kind in enumerate(schema.types)]
     return pa.Table.from_arrays(arrays, schema=schema)
@@ -71,7 +72,7 @@ _FROM_TEXT: Mapping[str, pa.DataType] = {
 """Types of values that cases send, beside those that have a name of one word."""
 
 
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+def _array(values: list[Any], kind: pa.DataType) -> "pa.Array[Any]":
     """Make an array; what JSON has no literal for is cast from its text."""
     if pat.is_binary(kind):
         return pa.array([value and bytes.fromhex(value) for value in values], kind)

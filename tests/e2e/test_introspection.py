@@ -225,7 +225,7 @@ def test_nothing_hidden_is_told(ask: Callable[..., Any]) -> None:
         ("PRAGMA storage_info('people')", r"PRAGMA storage_info is not served.*table_info"),
         ("CALL pragma_version()", "CALL statements are not served"),
         ("FROM information_schema.routines", "no table 'routines' in information_schema; there are"),
-        ("FROM temp._relations", "no schema 'temp'"),
+        ("FROM temp._relations", "no temporary table"),
         ("FROM information_schema.tables AT (VERSION => 1)", "leave out AT"),
     ],
 )

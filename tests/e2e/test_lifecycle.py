@@ -155,6 +155,7 @@ def is_alive(pid: int) -> bool:
     return stat.exists() and stat.read_text().rsplit(") ", 1)[1][0] != "Z"
 
 
+@pytest.mark.slow
 def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
     with serve(data_dir=tmp_path) as server:
         with dbapi.connect(server.uri, autocommit=True) as connection, connection.cursor() as cursor:
@@ -167,3 +168,28 @@ def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
     ):
         cursor.execute("SELECT count(*), sum(i)::bigint FROM kept")
         assert cursor.fetchall() == [(1_000, 499_500)]
+
+
+@pytest.mark.slow
+def test_a_killed_local_client_leaves_no_session_behind(server: Server) -> None:
+    dying = """
+import sys, time
+from adbc_driver_flightsql import dbapi
+connection = dbapi.connect(sys.argv[1], autocommit=True)
+connection.cursor().execute("CREATE TEMP TABLE left_behind AS SELECT 1 AS i")
+print("ready", flush=True)
+time.sleep(60)
+"""
+    client = subprocess.Popen([sys.executable, "-c", dying, server.uri], stdout=subprocess.PIPE, text=True)
+    assert client.stdout is not None
+    assert client.stdout.readline() == "ready\n"
+    with dbapi.connect(server.uri, autocommit=True) as connection, connection.cursor() as cursor:
+
+        def left() -> int:
+            cursor.execute("SELECT * FROM sys.sessions WHERE 'temporary table left_behind' IN holds")
+            return len(cursor.fetchall())
+
+        assert left() == 1
+        client.kill()
+        client.communicate()
+        eventually(lambda: left() == 0)

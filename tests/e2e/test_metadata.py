@@ -153,7 +153,7 @@ def test_catalogs_schemas_and_types_are_those_there_are(client: pyarrow.flight.F
     catalogs, types = fetch(client, "GetCatalogs"), fetch(client, "GetTableTypes")
     schemas = fetch(client, "GetDbSchemas")
     assert catalogs.to_pylist() == [{"catalog_name": "lakehouse"}]
-    assert types["table_type"].to_pylist() == ["SYSTEM TABLE", "TABLE", "VIEW"]
+    assert types["table_type"].to_pylist() == ["LOCAL TEMPORARY", "SYSTEM TABLE", "TABLE", "VIEW"]
     assert schemas["db_schema_name"].to_pylist() == ["primary", "profile:user", "sys", "testing"]
     filtered = fetch(client, "GetDbSchemas", catalog="lakehouse", db_schema_filter_pattern="%s%")
     assert filtered["db_schema_name"].to_pylist() == ["profile:user", "sys", "testing"]
@@ -243,7 +243,7 @@ def test_adbc_reads_objects_at_every_depth(connection: dbapi.Connection, depth: 
 
 
 def test_adbc_reads_table_types_and_schemas(connection: dbapi.Connection) -> None:
-    assert connection.adbc_get_table_types() == ["SYSTEM TABLE", "TABLE", "VIEW"]
+    assert connection.adbc_get_table_types() == ["LOCAL TEMPORARY", "SYSTEM TABLE", "TABLE", "VIEW"]
     assert connection.adbc_get_table_schema("orders").names == ["id"]
     assert connection.adbc_get_table_schema("a_b", db_schema_filter="primary").names == ["id"]
     with pytest.raises(dbapi.Error, match="NOT_FOUND"):

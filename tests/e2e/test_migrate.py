@@ -101,6 +101,7 @@ def test_the_action_normalises_once_and_reading_never_notices(tmp_path: Path, ru
     assert len(list((data_dir / "primary" / "legacy").iterdir())) == 14
 
 
+@pytest.mark.slow
 def test_the_command_line_works_beside_a_running_server(tmp_path: Path, run: Run) -> None:
     data_dir = tmp_path / "data"
     with serve(data_dir=data_dir) as server:

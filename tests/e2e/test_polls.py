@@ -157,6 +157,7 @@ def test_a_polled_query_is_cancelled(poller: Poller, by: str) -> None:
     assert (code, message) == (grpc.StatusCode.CANCELLED, "the statement was cancelled; plan it again")
 
 
+@pytest.mark.slow
 def test_a_poll_that_nobody_asks_for_expires(poller: Poller) -> None:
     first = poller.start(FOR_EVER)
     eventually(lambda: is_working(poller.server))

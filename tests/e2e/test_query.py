@@ -190,7 +190,7 @@ def test_unbound_and_surplus_parameters_are_refused(zoo: Server) -> None:
         with pytest.raises(dbapi.ProgrammingError, match="takes 1 parameters, none are bound"):
             cursor.execute("SELECT ?::int")
             cursor.fetchall()
-        with pytest.raises(dbapi.ProgrammingError, match="takes 1 parameter.*, 2 are bound"):
+        with pytest.raises(dbapi.ProgrammingError, match=r"takes 1 parameter.*, 2 are bound"):
             cursor.execute("SELECT ?::int", [1, 2])
 
 

@@ -42,6 +42,7 @@ def test_wrong_settings_end_the_command_with_one_and_no_traceback() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_told_without_a_traceback(tmp_path: Path) -> None:
     with (
         serve(data_dir=tmp_path / "a") as first,

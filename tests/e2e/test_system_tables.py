@@ -81,7 +81,7 @@ def test_system_tables_are_tables(ask: RunQuery, sql: str, rows: list[tuple[obje
     [
         ("FROM sys.bucket", r"did you mean sys\.buckets"),
         ("FROM sys.nothing_like_it", "no table 'sys.nothing_like_it'"),
-        ('FROM temp."sys.buckets"', "no schema 'temp'"),
+        ('FROM temp."sys.buckets"', "no temporary table 'sys.buckets'"),
         ("SELECT nope FROM sys.buckets", "nope"),
     ],
 )

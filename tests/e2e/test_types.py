@@ -45,7 +45,7 @@ def rows(server: Server, sql: str, *parameters: Any, **options: str) -> list[tup
         return cursor.fetchall()
 
 
-def bound(server: Server, sql: str, *columns: pa.Array, names: Sequence[str] = ()) -> pa.Table:
+def bound(server: Server, sql: str, *columns: "pa.Array[Any]", names: Sequence[str] = ()) -> pa.Table:
     """Run a prepared statement with a batch of parameters."""
     batch = pa.record_batch(list(columns), names=list(names) or [str(at) for at in range(len(columns))])
     return bound_batches(server, sql, batch)
@@ -174,7 +174,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("values", [*TIMES, *OTHERS], ids=lambda values: str(values.type))
-def test_an_open_parameter_has_the_type_that_arrow_says(server: Server, values: pa.Array) -> None:
+def test_an_open_parameter_has_the_type_that_arrow_says(server: Server, values: "pa.Array[Any]") -> None:
     table = bound(server, "SELECT ? AS v", values)
     kinds = {pa.time32("ms"): pa.time64("us")}
     assert table.schema.field("v").type == kinds.get(values.type, values.type)
@@ -193,7 +193,9 @@ def test_an_open_parameter_has_the_type_that_arrow_says(server: Server, values: 
     ],
     ids=str,
 )
-def test_other_arrow_types_are_bound_as_the_nearest(server: Server, values: pa.Array, kind: Any) -> None:
+def test_other_arrow_types_are_bound_as_the_nearest(
+    server: Server, values: "pa.Array[Any]", kind: Any
+) -> None:
     table = bound(server, "SELECT ? AS v", values)
     assert table.schema.field("v").type == kind
     assert table.num_rows == len(values)
@@ -221,7 +223,7 @@ def test_other_arrow_types_are_bound_as_the_nearest(server: Server, values: pa.A
     ],
 )
 def test_the_statement_decides_a_type_where_it_can(
-    server: Server, sql: str, values: pa.Array, kind: pa.DataType, expected: list[Any]
+    server: Server, sql: str, values: "pa.Array[Any]", kind: pa.DataType, expected: list[Any]
 ) -> None:
     table = bound(server, sql, values)
     assert table.schema.types == [kind]
@@ -277,7 +279,7 @@ def test_parameters_go_to_their_places(server: Server) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_parameters_that_do_not_fit_are_refused(
-    server: Server, sql: str, columns: list[pa.Array], names: list[str], message: str
+    server: Server, sql: str, columns: list["pa.Array[Any]"], names: list[str], message: str
 ) -> None:
     with pytest.raises((dbapi.ProgrammingError, pa.ArrowInvalid), match=message):
         bound(server, sql, *columns, names=names)

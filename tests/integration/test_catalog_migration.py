@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flight_server.catalog.store import Catalog
 from flight_server.domain.bucket import Bucket, BucketRegistry
-from flight_server.domain.dataset import DatasetChange, ImportedDataset, ChangeMode, ObjectRef
+from flight_server.domain.dataset import ChangeMode, DatasetChange, ImportedDataset, ObjectRef
 
 REGISTRY = BucketRegistry(
     [

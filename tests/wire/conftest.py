@@ -77,9 +77,9 @@ class MemoryQuery:
             raise NotFoundError(f"no dataset {path[-1]!r}")
         return Plan(SCHEMA, HANDLE)
 
-    async def prepare(self, call: CallContext, statement: SqlStatement) -> Plan:
+    async def schema(self, call: CallContext, statement: SqlStatement) -> bytes:
         run_statement(statement.sql)
-        return Plan(SCHEMA, b"")
+        return SCHEMA
 
     async def update(self, call: CallContext, statement: SqlStatement) -> int:
         run_statement(statement.sql)

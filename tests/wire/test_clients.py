@@ -324,3 +324,32 @@ def test_unknown_sql_info_codes_give_no_row(client):
     rows = client.do_get(client.get_flight_info(ask).endpoints[0].ticket).read_all()
     assert rows.to_pylist() == [{"info_name": 8, "value": 1}]
     assert rows["value"].chunk(0).type_codes.to_pylist() == [3]
+
+
+class Cookies(pyarrow.flight.ClientMiddlewareFactory, pyarrow.flight.ClientMiddleware):
+    """Keeps the server's cookies and sends them again, as drivers do."""
+
+    def __init__(self):
+        self.kept = []
+
+    def start_call(self, info):
+        return self
+
+    def received_headers(self, headers):
+        self.kept += [value.partition(";")[0] for value in headers.get("set-cookie", [])]
+
+    def sending_headers(self):
+        return {"cookie": "theirs=1; " + self.kept[-1]} if self.kept else {}
+
+
+def test_callers_without_token_or_local_address_keep_a_session_by_cookie(wire_server, monkeypatch):
+    monkeypatch.setattr("flight_server.services.sessions._LOOPBACK_PEERS", ("nobody:",))
+    cookies = Cookies()
+    with pyarrow.flight.connect(wire_server.uri, middleware=[cookies]) as client:
+        for _ in range(3):
+            client.get_flight_info(query("select"))
+    assert len(cookies.kept) == 1
+    assert len({call.session_id for call in wire_server.query.calls[-3:]}) == 1
+    with pyarrow.flight.connect(wire_server.uri) as stranger:
+        stranger.get_flight_info(query("select"))
+    assert wire_server.query.calls[-1].session_id != wire_server.query.calls[-2].session_id

@@ -21,7 +21,7 @@ from flight_server.flight.wire.commands import StatementIngest
 
 if TYPE_CHECKING:
     from flight_server.services.ingest import IngestService
-    from flight_server.services.temporary import TemporaryIngest
+    from flight_server.services.temporary_ingest import TemporaryIngest
 
 
 # TableDefinitionOptions: if_not_exist

@@ -72,8 +72,8 @@ class MetadataHandlers:
         schema = tables.TABLES_WITH_SCHEMA if with_schema else _SCHEMAS[type(command)]
         return schema.serialize().to_pybytes()
 
-    def _catalogs(self, _: CallContext, __: GetCatalogs) -> Messages:
-        return self.tables.catalogs()
+    def _catalogs(self, call: CallContext, _: GetCatalogs) -> Messages:
+        return self.tables.catalogs(call)
 
     def _db_schemas(self, call: CallContext, command: GetDbSchemas) -> Messages:
         return self.tables.db_schemas(call, SchemaFilter(command.catalog, command.db_schema_filter_pattern))

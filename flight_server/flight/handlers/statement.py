@@ -30,8 +30,7 @@ class StatementHandlers:
 
         It is prepared, not planned: GetSchema must not execute, and planning executes updates.
         """
-        planned = await self.query.prepare(call, SqlStatement(command.query, command.transaction_id))
-        return planned.schema
+        return await self.query.schema(call, SqlStatement(command.query, command.transaction_id))
 
     def stream(self, call: CallContext, ticket: StatementTicket) -> Messages:
         """Stream the rows of a planned statement."""

@@ -31,8 +31,16 @@ final class Cancel {
             return cancelled(prepared, s -> read(prepared.executeQuery()));
           });
       report.show("query timeout", () -> limited(connection.createStatement()));
+      report.show("on the server", () -> states(connection));
       report.show("afterwards", () -> connection.createStatement().executeQuery("SELECT 1 AS one"));
     }
+  }
+
+  /** What became of the statements above, half a second after the last. */
+  private static Object states(Connection connection) throws Exception {
+    Thread.sleep(500);
+    String sql = "SELECT DISTINCT state FROM sys.queries WHERE sql IN ('%s', '%s')";
+    return connection.createStatement().executeQuery(String.format(sql, LONG, ENDLESS));
   }
 
   private static void read(ResultSet result) throws Exception {
