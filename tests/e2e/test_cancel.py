@@ -53,10 +53,18 @@ def is_working(server: Server) -> bool:
     """Tell whether a thread of the engine process computes, which it does all the time during a query."""
     for _ in range(3):
         tasks = Path(f"/proc/{children(server.process.pid)[0]}/task").glob("*/stat")
-        if any(stat.read_text().rpartition(")")[2].split()[0] == "R" for stat in tasks):
+        if any(map(is_computing, tasks)):
             return True
         time.sleep(0.004)
     return False
+
+
+def is_computing(stat: Path) -> bool:
+    """Tell whether a thread runs; one that has just ended does not."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] == "R"
+    except OSError:
+        return False
 
 
 @contextmanager
