@@ -58,7 +58,8 @@ from flight_server.services.migration import MigrationService
 from flight_server.services.polls import PollService
 from flight_server.services.prepared import PreparedService
 from flight_server.services.queries import Queries
-from flight_server.services.query import QueryLimits, QueryOptions, QueryService
+from flight_server.services.query import QueryService
+from flight_server.services.query_options import QueryLimits, QueryOptions
 from flight_server.services.register import RegisterService
 from flight_server.services.reservations import Reservations
 from flight_server.services.resolution import Names

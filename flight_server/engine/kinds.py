@@ -183,8 +183,6 @@ _UNREAD_ALTERATION = "No support for that ALTER TABLE option"
 
 _ADVICE = {
     "COPY": ": write with a bulk ingest (adbc_ingest, or DoPut with a path), read with a query",
-    "ATTACH": ": the buckets are in the server's configuration",
-    "CALL": ": table functions are called in FROM",
 }
 
 

@@ -5,12 +5,11 @@ import itertools
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
-from flight_server.dispatch.dispatcher import Dispatcher
 from flight_server.dispatch.statements import DoneStatement, PlannedStatement, StatementRequest
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import DatasetTotals
@@ -22,46 +21,18 @@ from flight_server.domain.statement import Plan, SqlStatement
 from flight_server.errors import InvalidArgumentError, LakehouseError, StateLostError
 from flight_server.frames.flight_data import encapsulate, parse
 from flight_server.frames.requests import TableName
-from flight_server.services.handles import Handles, Opened, Renewed
-from flight_server.services.held import HeldMessages
-from flight_server.services.queries import Queries
-from flight_server.services.resolution import Names
-from flight_server.services.session_verbs import SessionVerbs
-from flight_server.services.sessions import Session, SessionService
+from flight_server.services.handles import Opened, Renewed
+from flight_server.services.query_options import QueryOptions
+from flight_server.services.sessions import Session
 from flight_server.services.statement_resolution import StatementResolution
 from flight_server.services.statement_targets import StatementTargets
-from flight_server.services.transactions import Transaction, TransactionService
-from flight_server.services.writes import Writes
+from flight_server.services.transactions import Transaction
 
 _NO_FIELDS: bytes = pa.schema([]).serialize().to_pybytes()
 _KIND = "statement"
 _REMEMBERED_BYTES = 16 * 1024 * 1024
 _TICKET_SECONDS = 12 * 3600
 """How long a ticket is good for until it is renewed."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueryLimits:
-    """Bounds on one statement: bytes of its text, seconds of work (None: no bound)."""
-
-    statement_bytes: int
-    timeout: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class QueryOptions:
-    """What the service of queries works with."""
-
-    dispatcher: Dispatcher
-    names: Names
-    transactions: TransactionService
-    handles: Handles
-    queries: Queries
-    held: HeldMessages
-    sessions: SessionService
-    verbs: SessionVerbs
-    writes: Writes
-    limits: QueryLimits
 
 
 class QueryService:

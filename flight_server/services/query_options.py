@@ -1,0 +1,37 @@
+"""What the service of queries works with, and its bounds."""
+
+from dataclasses import dataclass
+
+from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.services.handles import Handles
+from flight_server.services.held import HeldMessages
+from flight_server.services.queries import Queries
+from flight_server.services.resolution import Names
+from flight_server.services.session_verbs import SessionVerbs
+from flight_server.services.sessions import SessionService
+from flight_server.services.transactions import TransactionService
+from flight_server.services.writes import Writes
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLimits:
+    """Bounds on one statement: bytes of its text, seconds of work (None: no bound)."""
+
+    statement_bytes: int
+    timeout: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueryOptions:
+    """What the service of queries works with."""
+
+    dispatcher: Dispatcher
+    names: Names
+    transactions: TransactionService
+    handles: Handles
+    queries: Queries
+    held: HeldMessages
+    sessions: SessionService
+    verbs: SessionVerbs
+    writes: Writes
+    limits: QueryLimits
