@@ -69,7 +69,7 @@ LOOKED_INTO = {"tables with schemas", "table types", "type info", "get options",
 ACTIONS = {
     "BeginTransaction", "CancelFlightInfo", "CancelQuery", "ClosePreparedStatement", "CloseSession",
     "CreatePreparedStatement", "EndTransaction", "GetSessionOptions", "RenewFlightEndpoint",
-    "SetSessionOptions", "cancel_query", "migrate", "register", "sweep",
+    "SetSessionOptions", "cancel_query", "compact", "migrate", "register", "sweep",
 }  # fmt: skip
 
 
