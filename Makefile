@@ -16,7 +16,7 @@ serve: $(READY) ## serve with the default settings (ARGS="--port 0 --config F")
 	@exec $(BIN)/flight-server serve $(ARGS)
 
 test: $(READY) ## run the tests (under two minutes)
-	@exec $(BIN)/pytest -q $(ARGS)
+	@exec $(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
 
 test-full: $(READY) ## run all tests, the slow ones and those with real services and clients too
 	-@$(MAKE) --no-print-directory -k -C tests/clients

@@ -12,24 +12,21 @@ import pyarrow.flight
 import pyarrow.parquet as pq
 import pytest
 from adbc_driver_flightsql import dbapi
+from click.testing import CliRunner, Result
 
+from flight_server.cli import main
 from flight_server.testing import serve
 
 ROWS_PER_OBJECT = 1_000
 CREATED = "2024-05-01T00:00:00Z"
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Run = Callable[..., Result]
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Run the command line on this test's data directory."""
-
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "flight_server", *arguments, "--data-dir", str(tmp_path / "data")]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-    return run
+    return lambda *arguments: CliRunner().invoke(main, [*arguments, "--data-dir", str(tmp_path / "data")])
 
 
 def write_object(root: Path, key: str, start: int) -> dict[str, Any]:
@@ -87,7 +84,7 @@ def test_the_action_normalises_once_and_reading_never_notices(tmp_path: Path, ru
     data_dir = tmp_path / "data"
     manifest = write_manifest(tmp_path, ("events", fourteen_refs(data_dir)))
     imported = run("catalog", "import", manifest)
-    assert imported.returncode == 0, imported.stderr
+    assert imported.exit_code == 0, imported.stderr
     rows = 14 * ROWS_PER_OBJECT
     expected = (rows, rows * (rows - 1) // 2)
     with serve(data_dir=data_dir) as server:
@@ -141,7 +138,7 @@ def test_an_unknown_bucket_fails_only_statements_that_name_its_dataset(tmp_path:
     good = write_object(data_dir / "primary", "good.parquet", 0)
     lost = {"bucket": "elsewhere", "key": "x.parquet", "size_bytes": 1, "created_at": CREATED}
     manifest = write_manifest(tmp_path, ("good", [good]), ("bad", [good, lost]))
-    assert run("catalog", "import", manifest).returncode == 0
+    assert run("catalog", "import", manifest).exit_code == 0
     with serve(data_dir=data_dir) as server:
         assert act(server.uri)["unknown"] == [{"bucket": "elsewhere", "count": 1}]
         assert total(server.uri, "good")[0] == ROWS_PER_OBJECT
@@ -175,7 +172,7 @@ def test_objects_of_several_schemas_are_one_dataset_with_the_columns_of_all(tmp_
     objects = [write_object(root, f"legacy/{at}.parquet", 0) for at in range(3)]
     for entry, table in zip(objects, tables, strict=True):
         pq.write_table(table, root / entry["key"])
-    assert run("catalog", "import", write_manifest(tmp_path, ("drifted", objects))).returncode == 0
+    assert run("catalog", "import", write_manifest(tmp_path, ("drifted", objects))).exit_code == 0
     with (
         serve(data_dir=tmp_path / "data") as server,
         dbapi.connect(server.uri, autocommit=True) as connection,
@@ -189,7 +186,7 @@ def test_missing_objects_are_listed_and_nothing_is_imported(tmp_path: Path, run:
     good = write_object(tmp_path / "data" / "primary", "good.parquet", 0)
     manifest = write_manifest(tmp_path, ("t", [good, {**good, "key": "gone.parquet"}]))
     refused = run("catalog", "import", manifest)
-    assert refused.returncode == 1
+    assert refused.exit_code == 1
     assert "gone.parquet" in refused.stderr
     assert json.loads(run("migrate").stdout)["total"] == 0
 
@@ -197,14 +194,14 @@ def test_missing_objects_are_listed_and_nothing_is_imported(tmp_path: Path, run:
 @pytest.mark.parametrize("command", ["migrate", "sweep"])
 def test_a_data_directory_without_a_catalog_gets_none(tmp_path: Path, run: Run, command: str) -> None:
     refused = run(command)
-    assert refused.returncode == 1
+    assert refused.exit_code == 1
     assert "there is no catalog here" in refused.stderr
     assert not (tmp_path / "data" / "catalog.db").exists()
 
 
 def test_a_name_that_sql_cannot_reach_is_refused_with_its_entry(tmp_path: Path, run: Run) -> None:
     refused = run("catalog", "import", write_manifest(tmp_path, ("fine", []), ("people@3", [])))
-    assert refused.returncode == 1
+    assert refused.exit_code == 1
     assert "wrong at the dataset with the id ds-1: 'people@3' is not a table name" in refused.stderr
 
 
