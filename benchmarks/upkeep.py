@@ -1,8 +1,13 @@
 """Rows about many small objects: appends, what compaction makes of them, and UPDATE of one row."""
 
+import os
 import random
+import sqlite3
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import pyarrow as pa
@@ -12,36 +17,86 @@ from adbc_driver_flightsql import dbapi
 from benchmarks.bench import Bench
 from benchmarks.datasets import generate, wide_rows
 from benchmarks.measure import Measured, interleaved, milliseconds, p50, ratio, seconds
+from benchmarks.processes import cpu_seconds
 
-_WRITERS = 16
+_WRITERS = (4, 16)
 _OBJECT_ROWS = 10_000
+_OBJECT_BYTES = 3_000
+_INSERT = "INSERT INTO inserted VALUES (1, 2, 3.5, DATE '2020-01-01', 'item-0')"
 
 
 def appends(bench: Bench) -> list[Measured]:
     """Append small tables one after the other and from many clients; compact, and scan what they made."""
     rows = generate(wide_rows(0, 100)).read_all()
-    bench.upload("primary", "appended", rows)
-    took = sorted(_append(bench, rows, bench.sizes.appends))
-    tenth = max(1, len(took) // 10)
-    together = seconds(lambda: _append_from_many(bench, rows))
-    rate = bench.sizes.appends // _WRITERS * _WRITERS / together
+    for name in ("appended", "inserted"):
+        bench.upload("primary", name, rows)
+    cursor, durable = bench.adbc(bench.server.uri), _Durable(bench.folder)
+    upload = partial(cursor.adbc_ingest, "appended", rows, mode="append")
+    rounds = bench.sizes.rounds
+    calls = max(1, bench.sizes.appends // rounds)
+    used = {"upload": 0.0, "insert": 0.0}
+
+    def counted(name: str, call: Callable[[], object]) -> float:
+        before = cpu_seconds(bench.server_processes)
+        took = p50(call, calls)()
+        used[name] += (cpu_seconds(bench.server_processes) - before) / calls / (rounds + 1)
+        return took
+
+    with closing(durable):
+        found = interleaved(
+            {
+                "upload": lambda: counted("upload", upload),
+                "insert": lambda: counted("insert", lambda: cursor.execute(_INSERT)),
+                "durable": p50(durable.write, calls),
+            },
+            rounds,
+        )
     detail = (
-        f"{len(took)} appends, p90 {milliseconds(took[-tenth : len(took) - tenth + 1])}; "
-        f"{_WRITERS} clients together {rate:.0f}/s"
+        f"{used['upload'] * 1e3:.1f} ms server CPU; the same syncs alone {milliseconds(found['durable'])}; "
+        f"INSERT of one row {milliseconds(found['insert'])}, {used['insert'] * 1e3:.1f} ms CPU; "
+        + ", ".join(f"{writers} clients {_rate(bench, rows, writers):.0f}/s" for writers in _WRITERS)
     )
-    return [Measured(median(took) * 1e3, detail), _compacted(bench)]
+    return [Measured(median(found["upload"]) * 1e3, detail), _compacted(bench)]
 
 
-def _append(bench: Bench, rows: pa.Table, count: int) -> list[float]:
+class _Durable:
+    """What an append has to wait for, and nothing else: one object, its folder, one commit of SQLite."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+        self._catalog = sqlite3.connect(folder / "floor.db", isolation_level=None)
+        for sql in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "CREATE TABLE refs (key TEXT)"):
+            self._catalog.execute(sql)
+
+    def close(self) -> None:
+        self._catalog.close()
+
+    def write(self) -> None:
+        self._count += 1
+        key = f"floor-{self._count}"
+        with (self._folder / key).open("wb") as file:
+            file.write(os.urandom(_OBJECT_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        folder = os.open(self._folder, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+        self._catalog.execute("INSERT INTO refs VALUES (?)", (key,))
+
+
+def _rate(bench: Bench, rows: pa.Table, writers: int) -> float:
+    """Return the appends in a second of several clients together."""
+    each = max(1, bench.sizes.appends // 16)
+    with ThreadPoolExecutor(writers) as threads:
+        took = seconds(lambda: list(threads.map(lambda _: _append(bench, rows, each), range(writers))))
+    return writers * each / took
+
+
+def _append(bench: Bench, rows: pa.Table, count: int) -> None:
     with dbapi.connect(bench.server.uri, autocommit=True) as connection, connection.cursor() as cursor:
-        return [seconds(lambda: cursor.adbc_ingest("appended", rows, mode="append")) for _ in range(count)]
-
-
-def _append_from_many(bench: Bench, rows: pa.Table) -> None:
-    with ThreadPoolExecutor(_WRITERS) as threads:
-        each = bench.sizes.appends // _WRITERS
-        for done in [threads.submit(_append, bench, rows, each) for _ in range(_WRITERS)]:
-            done.result()
+        for _ in range(count):
+            cursor.adbc_ingest("appended", rows, mode="append")
 
 
 def _compacted(bench: Bench) -> Measured:

@@ -268,7 +268,9 @@ def _query_options(storage: Storage, settings: Settings) -> QueryOptions:
     queries, held = Queries(), HeldMessages(limits.held_results_bytes)
     system_tables = SystemTables(storage.catalog, storage.registry, sessions, queries)
     names = Names(storage.catalog, storage.registry, system_tables)
-    transactions = TransactionService(storage.committer, sessions, storage.dispatcher)
+    transactions = TransactionService(
+        storage.committer, sessions, storage.dispatcher, limits.transaction_idle
+    )
     return QueryOptions(
         storage.dispatcher,
         names,

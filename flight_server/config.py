@@ -112,6 +112,7 @@ class LimitSettings(_Section):
     statement_timeout: float = Field(default=0, ge=0, allow_inf_nan=False)
     sessions: int = Field(default=10_000, ge=1)
     session_idle: float = Field(default=1800, gt=0, allow_inf_nan=False)
+    transaction_idle: float = Field(default=1800, gt=0, allow_inf_nan=False)
     held_results_bytes: ByteSize = Field(default=ByteSize(256 * _MIB), ge=_MIB)
     drain: float = Field(default=30, ge=0, allow_inf_nan=False)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from flight_server.domain import faults
 from flight_server.engine.compaction import Compactor
 from flight_server.engine.failures import Failures
 from flight_server.engine.instance import Instance, InstanceOptions
@@ -95,7 +96,9 @@ class Connection:
         """Bind a query, or run a statement that has effects."""
         with self._statement(request) as statement:
             answer = self._process.statements.plan(statement, runs=request.fields["runs"])
-        if isinstance(answer, Done):
+        if isinstance(answer, list):
+            self._channel.send(Frame("several", {"texts": answer}))
+        elif isinstance(answer, Done):
             sessions, caller = self._process.statements.sessions, statement.caller
             holdings = sessions.get(caller.session_id, has_state=False).holdings()
             done = encode_done(answer.count, answer.verb, holdings, answer.messages, answer.changes)
@@ -105,13 +108,18 @@ class Connection:
 
     def _settle(self, news: Frame, discard: Callable[[], None], *, has_objects: bool) -> None:
         """Tell the gateway what was written; remove it at its word, or when it cannot know of it."""
+        if not has_objects:
+            self._channel.send(news)
+            return
+        faults.reach(faults.Place.WRITE_READY)
         try:
             self._channel.send(news)
         except ConnectionError:
             discard()  # a gateway that does not know them cannot have committed them
             raise
+        faults.reach(faults.Place.WRITE_TOLD)
         # If the gateway dies now the objects may be part of a commit: only its word removes them.
-        verdict = self._channel.receive() if has_objects else None
+        verdict = self._channel.receive()
         if verdict is not None and verdict.kind == "discard":
             discard()
 
@@ -119,7 +127,7 @@ class Connection:
         """End a transaction in which a session changed temporary tables."""
         sessions, session_id = self._process.statements.sessions, request.fields["session"]
         sessions.settle(session_id, request.fields["commit"])
-        holdings = sessions.get(session_id, has_state=False).holdings()
+        holdings = sessions.get(session_id, has_state=True).holdings()
         self._channel.send(Frame("settled", {"holdings": encode_holdings(holdings)}))
 
     def forget(self, request: Frame) -> None:

@@ -32,7 +32,7 @@ def write(writer: Engine, file: Path, until: datetime) -> CatalogTotals:
         raise AlreadyExistsError("the file for the backup exists already: name another one, or a folder")
     with writer.begin() as connection:
         held = _hold(connection, until)
-    faults.reach("backup-held")
+    faults.reach(faults.Place.BACKUP_HELD)
     try:
         copy_database(Path(str(writer.url.database)), file)
         with read_copy(file) as copy:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TypeAlias
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from flight_server.catalog.tables import IS_LIVE, dataset_versions, datasets, schemas
 from flight_server.domain import declarations
@@ -29,6 +30,7 @@ _SCHEMA_OF_VERSION = select(dataset_versions.c.schema_id).where(
     dataset_versions.c.dataset == bindparam("dataset"), dataset_versions.c.version == bindparam("version")
 )
 _SCHEMA = select(schemas.c.arrow_schema).where(schemas.c.id == bindparam("id"))
+_SCHEMA_ID = select(schemas.c.id).where(schemas.c.digest == bindparam("digest"))
 
 
 @dataclass(slots=True, eq=False)
@@ -69,6 +71,7 @@ class Drafts:
         self._connection = connection
         self._by_name: dict[tuple[str, str], Draft] = {}
         self._touched: dict[str, Draft] = {}
+        self._schema_ids: dict[bytes, int] = {}
 
     def of(self, change: DatasetChange) -> Draft:
         """Return the draft that has the name of a change: a new one where nothing has it."""
@@ -107,6 +110,12 @@ class Drafts:
         """Return all that the commit makes a version of."""
         return self._touched.values()
 
+    def schema_number(self, schema: bytes) -> int:
+        """Return the id under which a schema is stored, storing it when it is new."""
+        if schema not in self._schema_ids:
+            self._schema_ids[schema] = schema_number(self._connection, schema)
+        return self._schema_ids[schema]
+
     def schema(self, schema_id: int | None) -> bytes:
         """Return a stored schema."""
         found: bytes = self._connection.execute(_SCHEMA, {"id": schema_id}).scalar_one()
@@ -124,6 +133,17 @@ class Drafts:
         """Return the schema of the version that a change started from, None when that is forgotten."""
         values = {"dataset": change.dataset_id, "version": change.base_version}
         return self._connection.execute(_SCHEMA_OF_VERSION, values).scalar()
+
+
+def schema_number(connection: Connection, schema: bytes) -> int:
+    """Return the id under which a schema is stored, storing it when it is new."""
+    digest = sha256(schema).hexdigest()
+    known: int | None = connection.execute(_SCHEMA_ID, {"digest": digest}).scalar()
+    if known is not None:
+        return known
+    row = {"digest": digest, "arrow_schema": schema}
+    made: int = connection.execute(insert(schemas).returning(schemas.c.id), row).scalar_one()
+    return made
 
 
 def _must_be_new(_: Drafts, draft: Draft, _change: DatasetChange) -> None:
@@ -184,11 +204,33 @@ def _schema_must_not_have_moved(drafts: Drafts, draft: Draft, change: DatasetCha
 
 def _may_not_tighten(drafts: Drafts, draft: Draft, change: DatasetChange) -> None:
     """A promise of all rows was checked for those of a version."""
-    before, after = (declarations.read(item) for item in (drafts.schema(draft.schema_id), change.schema))
-    may_be_null = {declarations.column_id(field) for field in before if field.nullable}
-    promised = {declarations.column_id(field) for field in after if not field.nullable}
-    if may_be_null & promised or set(declarations.constraints(after)) - set(declarations.constraints(before)):
+    if _promises_more(drafts.schema(draft.schema_id), change.schema):
         _must_not_have_moved(drafts, draft, change)
+
+
+def check_promises(drafts: Drafts, draft: Draft, change: DatasetChange) -> None:
+    """Refuse to append rows that were looked at before the dataset promised what it does now.
+
+    Raises ConflictError.
+    """
+    if change.base_version == draft.base:
+        return
+    base = drafts.base_schema_id(change)
+    before = change.schema if base is None else drafts.schema(base)
+    if _promises_more(before, drafts.schema(draft.schema_id)):
+        raise ConflictError(
+            f"{draft} got a constraint meanwhile (it is at version {draft.base}), and the rows that are to be "
+            "appended were not compared with it; repeat the append"
+        )
+
+
+def _promises_more(before: bytes, after: bytes) -> bool:
+    """Tell whether a schema promises of all rows what another one does not."""
+    earlier, later = declarations.read(before), declarations.read(after)
+    may_be_null = {declarations.column_id(field) for field in earlier if field.nullable}
+    promised = {declarations.column_id(field) for field in later if not field.nullable}
+    new = set(declarations.constraints(later)) - set(declarations.constraints(earlier))
+    return bool(may_be_null & promised or new)
 
 
 _NOUNS: Mapping[ChangeMode, str] = {

@@ -9,8 +9,8 @@ from flight_server.catalog.commits import (
     dataset_row,
     insert_commit,
     next_arrival,
-    schema_number,
 )
+from flight_server.catalog.drafts import schema_number
 from flight_server.catalog.import_stage import (
     ImportStage,
     insert_chunks,

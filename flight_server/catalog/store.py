@@ -244,8 +244,9 @@ class Catalog:
             return []
         with self._write() as connection:
             made = commits.apply(connection, changes, principal, summary)
-            faults.reach("commit-ready")
-            return made
+            faults.reach(faults.Place.COMMIT_READY)
+        faults.reach(faults.Place.COMMIT_MADE)
+        return made
 
     def commit_all(self, requests: Sequence[CommitRequest]) -> list[list[CommittedChange] | LakehouseError]:
         """Make several commits in one transaction, which costs one wait for the disk; return their outcomes.
@@ -255,8 +256,9 @@ class Catalog:
         """
         with self._write() as connection:
             outcomes = [_outcome(connection, request) for request in requests]
-            faults.reach("commit-ready")
-            return outcomes
+            faults.reach(faults.Place.COMMIT_READY)
+        faults.reach(faults.Place.COMMIT_MADE)
+        return outcomes
 
     def find_upload(self, principal: str, key: str) -> tuple[str, CommittedChange] | None:
         """Return digest and result of the upload that a principal has committed under a key."""
@@ -303,7 +305,7 @@ class Catalog:
             connection.commit()
             connection.execution_options(**{WRITES: True})
             report = imports.import_staged(connection, stage, principal)
-            faults.reach("import-ready")
+            faults.reach(faults.Place.IMPORT_READY)
             connection.commit()
             return report
 
@@ -314,7 +316,7 @@ class Catalog:
         """
         with self._read() if dry_run else self._write() as connection:
             report = migration.migrate(connection, registry, dry_run=dry_run)
-            faults.reach("migrate-ready")
+            faults.reach(faults.Place.MIGRATE_READY)
             return report
 
     @contextmanager

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from flight_server.dispatch.channel import Channel, EngineLostError
 from flight_server.dispatch.pool import EnginePool
 from flight_server.dispatch.statements import (
+    Answer,
     DoneStatement,
     PlannedStatement,
+    SeveralStatements,
     StatementRequest,
     Worker,
     statement_frame,
 )
+from flight_server.domain import faults
 from flight_server.domain.dataset import StoredObject
 from flight_server.domain.session import Holding
 from flight_server.errors import (
@@ -36,6 +39,8 @@ from flight_server.frames.requests import (
     decode_verb,
     encode_relations,
 )
+
+_NOTHING_DONE = "the engine process ended before it had run this statement: nothing was changed; try again"
 
 _SCHEMA_MESSAGES = 1
 """How many messages come before the rows; they are the same each time."""
@@ -124,20 +129,20 @@ class Dispatcher:
         assert isinstance(answer, PlannedStatement)  # noqa: S101 - nothing is done unless asked for
         return answer
 
-    async def run(self, request: StatementRequest) -> PlannedStatement | DoneStatement:
-        """Bind a query, or run a statement that has effects.
+    async def run(self, request: StatementRequest) -> Answer:
+        """Bind a query, or run a statement that has effects; one of several is to be sent alone.
 
         Of those whose engine process ended meanwhile only queries are sent again.
         """
         try:
             return await self._plan(request, runs=True)
-        except EngineLostError:
+        except EngineLostError as error:
             planned = await self.plan(request)
             if planned.has_effects:
-                raise
+                raise EngineLostError(_NOTHING_DONE) from error
             return planned
 
-    async def _plan(self, request: StatementRequest, runs: bool) -> PlannedStatement | DoneStatement:
+    async def _plan(self, request: StatementRequest, runs: bool) -> Answer:
         frame = statement_frame("plan", request)
         frame.fields.update(runs=runs, expected=request.expected)
         async with self._working(request) as channel:
@@ -145,11 +150,15 @@ class Dispatcher:
             answer = await Worker(channel, self._pool, request).answer()
             changes = decode_changes(answer) if answer.kind == "done" else ()
             if changes and request.targets is not None:
+                faults.reach(faults.Place.STATEMENT_STORED)
                 async with _judged(channel) as verdict:
                     await request.targets.record(changes)
                     verdict.is_made = True
+                    faults.reach(faults.Place.STATEMENT_RECORDED)
             else:
                 channel.done()
+        if answer.kind == "several":
+            return SeveralStatements(tuple(answer.fields["texts"]))
         fields, parts = answer.fields, answer.parts()
         if answer.kind == "done":
             verb, holdings = decode_verb(fields["verb"]), decode_holdings(fields["holdings"])
@@ -328,7 +337,9 @@ async def _judged(channel: Channel) -> AsyncIterator[_Verdict]:
         # Whether the commit was made is not known: what is not in the catalog, sweep removes.
         raise
     except (LakehouseError, asyncio.CancelledError):
-        await channel.send(Frame("discard"))
+        # Whoever cannot be told has left orphans; why they are none of ours is the error to tell.
+        with contextlib.suppress(EngineLostError, CallCancelledError):
+            await channel.send(Frame("discard"))
         raise
     # What is committed stays so, whoever has gone away.
     with contextlib.suppress(EngineLostError, CallCancelledError):

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from flight_server.dispatch.channel import Channel
 from flight_server.dispatch.pool import EnginePool
@@ -16,6 +16,7 @@ from flight_server.frames.changes import (
     Namespace,
     StatementChange,
     Target,
+    Use,
     encode_namespace,
     encode_target,
 )
@@ -49,7 +50,7 @@ class Resolution(Protocol):
 class Targets(Protocol):
     """Answers for what a statement changes, and makes its changes last."""
 
-    def target(self, path: Sequence[str], creates: bool) -> Target:
+    def target(self, path: Sequence[str], use: Use) -> Target:
         """Return what a name means that is to be changed, or where it is to be created."""
 
     def namespace(self, name: str) -> Namespace:
@@ -113,6 +114,16 @@ class DoneStatement:
     verb: Verb | None
     messages: tuple[bytes, ...]
     holdings: tuple[Holding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeveralStatements:
+    """A text that holds several statements with effects, to be run one by one."""
+
+    texts: tuple[str, ...]
+
+
+Answer: TypeAlias = "PlannedStatement | DoneStatement | SeveralStatements"
 
 
 def statement_frame(kind: str, request: StatementRequest) -> Frame:
@@ -191,8 +202,8 @@ def _targets(request: StatementRequest) -> Targets:
 
 
 async def _targeted(question: Frame, targets: Targets) -> Frame:
-    path, creates = question.fields["path"], question.fields["creates"]
-    return encode_target(targets.target(path, creates))
+    path, use = question.fields["path"], Use(question.fields["use"])
+    return encode_target(targets.target(path, use))
 
 
 async def _named(question: Frame, targets: Targets) -> Frame:

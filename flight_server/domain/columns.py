@@ -54,10 +54,15 @@ def differences(offered: pa.Schema, wanted: pa.Schema, what: str) -> list[str]:
 def conflicts(offered: pa.Schema, wanted: pa.Schema, what: str) -> list[str]:
     """Say why `offered` cannot be appended to `wanted` even when either may have columns of its own."""
     own = by_name(offered)
-    return [
+    found = [
         f"column {field.name!r} is {field.type}, {what} has {own[name].type}"
         for name, field in by_name(wanted).items()
         if name in own and not widens(own[name].type, field.type)
+    ]
+    return found + [
+        f"column {field.name!r} ({field.type}) takes no NULL and is missing"
+        for name, field in by_name(wanted).items()
+        if name not in own and not field.nullable
     ]
 
 

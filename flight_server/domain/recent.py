@@ -30,6 +30,13 @@ class RecentMap(Generic[Key, Value]):
             self._entries.move_to_end(key)
             return entry[0]
 
+    def pop(self, key: Key) -> Value | None:
+        """Forget what is kept under a key and return it, None when nothing is."""
+        with self._lock:
+            value, weight = self._entries.pop(key, (None, 0))
+            self._weight -= weight
+            return value
+
     def put(self, key: Key, value: Value, weight: int = 1) -> None:
         """Keep a value; those used least recently go when all together weigh too much."""
         with self._lock:

@@ -11,6 +11,10 @@ DUCKDB_SETTINGS: Mapping[str, str] = {"timezone": "TimeZone"}
 """Settings of DuckDB that a session may have, by their folded names."""
 
 
+SHOWN_OPTIONS = ("bucket", "profile", "statement_timeout")
+"""Options of a session that only the gateway knows, and SHOW tells."""
+
+
 TEMPORARY_TABLE, TEMPORARY_VIEW = "temporary table", "temporary view"
 
 

@@ -154,6 +154,11 @@ def with_type_names(schema: pa.Schema, type_names: Sequence[str]) -> pa.Schema:
     return pa.schema([field.with_metadata(metadata[type_name]) for field, type_name in fields])
 
 
+def type_name(field: "pa.Field[Any]") -> str:
+    """Return DuckDB's name of the type of a result's column, empty where none is said."""
+    return (field.metadata or {}).get(f"{_KEY_PREFIX}TYPE_NAME".encode(), b"").decode()
+
+
 def _of_result(type_name: str) -> dict[str, str]:
     found = {**column_metadata(type_name), "IS_READ_ONLY": "1"}
     return {key: value for key, value in found.items() if not (key.startswith("IS_") and value == "0")}

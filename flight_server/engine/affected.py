@@ -6,13 +6,12 @@ nothing is asked: then everything is affected.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import duckdb
 
 from flight_server.engine import quote
-from flight_server.engine.dataset_table import OBJECT_COLUMN
 from flight_server.engine.merge import Merge
 from flight_server.engine.parse import ParsedStatement, parse
 from flight_server.engine.tokens import Reader
@@ -46,10 +45,13 @@ def is_stable(parsed: ParsedStatement) -> bool:
 
 def reads_clock(sql: str) -> bool:
     """Tell whether a text asks for the time, which stands still in a transaction only."""
+    folded = sql.lower()
+    if not any(name in folded for name in _CLOCK):
+        return False  # of a long text the tokens take seconds
     return any(token.value.lower() in _CLOCK for token in Reader(sql).tokens)
 
 
-def _nodes(tree: Node) -> Iterator[Node]:
+def _nodes(tree: Any) -> Iterator[Node]:
     waiting: list[Any] = [tree]
     while waiting:
         node = waiting.pop()
@@ -81,18 +83,52 @@ def is_restricted(node: Node) -> bool:
     return _condition(node) is not None or bool(_sources(node))
 
 
-def finder(cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, scan: Sequence[str]) -> str:
-    """Return the query that finds the objects that a statement affects, given the path of a scan.
+def takes_rows_whole(parsed: ParsedStatement, columns: Collection[str]) -> bool:
+    """Tell whether what a statement affects depends on its target's rows as such, or on columns by a pattern.
 
-    The statement is one over hidden relations, as it will run.
+    A scan has one column more than the dataset, whose `columns` are these.
+    """
+    assert parsed.target is not None  # noqa: S101 - a statement that writes has one
+    name = (parsed.target.alias or parsed.target.name.path[-1]).lower()
+    is_column = name in {column.lower() for column in columns}
+    nodes = [*_nodes(_searched(parsed))]
+    stars = [node for node in nodes if node.get("type") == "STAR"]
+    refs = [node["column_names"] for node in nodes if node.get("type") == "COLUMN_REF" and not is_column]
+    return any(
+        star["relation_name"].lower() == name or (star["columns"] and not star["relation_name"])
+        for star in stars
+    ) or any([part.lower() for part in parts] == [name] for parts in refs)
+
+
+def _searched(parsed: ParsedStatement) -> list[Any]:
+    """Return the parts of a statement that say which rows it affects."""
+    node = parsed.write_node
+    if node is not None:
+        return [_condition(node), _sources(node), node["cte_map"]]
+    assert parsed.merge is not None  # noqa: S101 - what writes and has no node is a MERGE
+    select = parsed.tree["statements"][0]["node"]
+    # The columns returned come first, then the conditions, of which that of ON is the first.
+    conditions = select["select_list"][
+        -len(parsed.merge.texts("condition") + parsed.merge.texts("expression")) :
+    ]
+    is_on = parsed.merge.using is None
+    return [conditions[0] if is_on else None, select["from_table"], select["cte_map"]]
+
+
+def finder(
+    cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, scan: Sequence[str], object_column: str
+) -> str:
+    """Return the query that finds the objects that a statement affects.
+
+    The statement is one over hidden relations, as it will run; the scan has an `object_column`.
     """
     if parsed.merge is not None:
-        return _of_merge(parsed, parsed.merge, scan)
+        return _of_merge(parsed, parsed.merge, scan, object_column)
     node = parsed.write_node
     assert node is not None  # noqa: S101 - what writes and is no MERGE has one
     target: Node = dict(node["table"])
     target.update(_path(scan), alias=target.get("alias") or parsed.names[0].path[-1])
-    tree = parse(cursor, f"SELECT DISTINCT {quote.identifier(OBJECT_COLUMN)} FROM a, b").tree  # noqa: S608 - quoted
+    tree = parse(cursor, f"SELECT DISTINCT {quote.identifier(object_column)} FROM a, b").tree  # noqa: S608 - quoted
     select = tree["statements"][0]["node"]
     join, select["from_table"] = select["from_table"], target
     for source in _sources(node):
@@ -120,12 +156,12 @@ def _path(path: Sequence[str]) -> Node:
     }
 
 
-def _of_merge(parsed: ParsedStatement, merge: Merge, scan: Sequence[str]) -> str:
+def _of_merge(parsed: ParsedStatement, merge: Merge, scan: Sequence[str], object_column: str) -> str:
     assert parsed.target is not None  # noqa: S101 - a MERGE has one
     written = quote.path(parsed.target.name.path)
     target = quote.path(scan) + merge.texts("target")[0].removeprefix(written)
     joined = f"USING ({merge.using})" if merge.using is not None else f"ON ({merge.texts('condition')[0]}\n)"
     return (
-        f"{''.join(merge.texts('with'))} SELECT DISTINCT {quote.identifier(OBJECT_COLUMN)} "  # noqa: S608 - gated
+        f"{''.join(merge.texts('with'))} SELECT DISTINCT {quote.identifier(object_column)} "  # noqa: S608 - gated
         f"FROM {target} JOIN {merge.texts('source')[0]}\n{joined}"
     )

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from flight_server.engine import quote
 from flight_server.engine.tokens import Reader
+from flight_server.errors import UnimplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,18 @@ def read_action(reader: Reader) -> Action:
     return action
 
 
+def _column(reader: Reader) -> str:
+    """Step over the name of a column. Raises UnimplementedError for a field of one."""
+    path = reader.name()
+    if len(path) > 1:
+        column = quote.identifier(path[0])
+        raise UnimplementedError(
+            f"{'.'.join(path)} is a field of a column, which cannot be altered alone: "
+            f"ALTER COLUMN {column} SET DATA TYPE STRUCT(…) USING an expression"
+        )
+    return path[0]
+
+
 _CONSTRAINT_WORDS = frozenset({"CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN"})
 
 
@@ -119,7 +133,7 @@ def _add(reader: Reader) -> Action:
     reader.take("COLUMN")
     if_not_exists = reader.take("IF", "NOT", "EXISTS")
     start = reader.at
-    name = reader.name()[-1]
+    name = _column(reader)
     reader.at = start
     return AddColumn(reader.rest(), name, if_not_exists)
 
@@ -130,7 +144,7 @@ def _drop(reader: Reader) -> Action:
         return DropConstraint(reader.name()[-1], if_exists)
     reader.take("COLUMN")
     if_exists = reader.take("IF", "EXISTS")
-    name = reader.name()[-1]
+    name = _column(reader)
     reader.take_any("CASCADE", "RESTRICT")
     return DropColumn(name, if_exists)
 
@@ -139,15 +153,15 @@ def _rename(reader: Reader) -> Action:
     if reader.take("TO"):
         return RenameTable(reader.name()[-1])
     reader.take("COLUMN")
-    name = reader.name()[-1]
+    name = _column(reader)
     if not reader.take("TO"):
         raise reader.unexpected("TO")
-    return RenameColumn(name, reader.name()[-1])
+    return RenameColumn(name, _column(reader))
 
 
 def _alter(reader: Reader) -> Action:
     reader.take("COLUMN")
-    name = reader.name()[-1]
+    name = _column(reader)
     if reader.take("SET", "DEFAULT"):
         return SetDefault(name, reader.rest())
     if reader.take("DROP", "DEFAULT"):
@@ -174,9 +188,9 @@ def _set(reader: Reader) -> SetSortKey:
     if not reader.take("SORTED", "BY"):
         raise reader.unexpected("SORTED BY (columns)")
     inner = Reader(reader.brackets())
-    names = [inner.name()[-1]]
+    names = [_column(inner)]
     while inner.take(","):
-        names.append(inner.name()[-1])
+        names.append(_column(inner))
     inner.end()
     return SetSortKey(tuple(names))
 

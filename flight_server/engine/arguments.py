@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from flight_server.engine import quote
+from flight_server.engine.markers import replaced
 from flight_server.engine.parse import ParsedStatement
 from flight_server.engine.tokens import Reader
 from flight_server.errors import InvalidArgumentError
@@ -19,11 +20,7 @@ def put_in(parsed: ParsedStatement, arguments: str) -> str:
         raise InvalidArgumentError(
             f"the prepared statement takes the parameters {_listed(wanted)}, given are {_listed(given)}"
         )
-    out, at = [], 0
-    for parameter in sorted(parsed.parameters, key=lambda found: found.start):
-        out += [parsed.sql[at : parameter.start], f"({given[parameter.name.lower()]}\n)".encode()]
-        at = parameter.end
-    return b"".join([*out, parsed.sql[at:]]).decode()
+    return replaced(parsed.sql.decode(), {name: f"({text}\n)" for name, text in given.items()})
 
 
 def _arguments(written: str) -> Iterator[tuple[str, str]]:

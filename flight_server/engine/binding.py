@@ -19,12 +19,14 @@ import _duckdb
 import duckdb
 import pyarrow as pa
 
+from flight_server.domain.recent import RecentMap
 from flight_server.domain.sql_types import with_type_names
 from flight_server.engine import quote
 from flight_server.engine.markers import replaced
 from flight_server.engine.types import CASTS, Casts, SqlType, carried, travelling
 
 _SAMPLE = "_types_of_columns"
+_REMEMBERED_COLUMNS = 20_000
 _UNKNOWN = "UNKNOWN"
 _STATEMENT_TYPE = 5
 """Where `_bind` tells the type of a statement."""
@@ -126,14 +128,23 @@ def bind(
     return Binding(schema, _declaration(cursor, taken), run, text, declared)
 
 
+_known_types: RecentMap[bytes, tuple[pa.Schema, tuple[str, ...]]] = RecentMap(_REMEMBERED_COLUMNS)
+
+
 def sql_types(cursor: duckdb.DuckDBPyConnection, schema: pa.Schema) -> tuple[pa.Schema, list[str]]:
     """Return the columns that SQL makes of a schema's, and DuckDB's names of their types."""
-    cursor.register(_SAMPLE, schema.empty_table())
-    try:
-        names, types = cursor._bind(f"FROM {_SAMPLE}")[:2]
-        return _schema(cursor, names, types), [str(kind) for kind in types]
-    finally:
-        cursor.unregister(_SAMPLE)
+    key = schema.serialize().to_pybytes()
+    known = _known_types.get(key)
+    if known is None:
+        cursor.register(_SAMPLE, schema.empty_table())
+        try:
+            names, types = cursor._bind(f"FROM {_SAMPLE}")[:2]
+            known = _schema(cursor, names, types), tuple(str(kind) for kind in types)
+        finally:
+            cursor.unregister(_SAMPLE)
+        _known_types.put(key, known, len(schema))
+    columns, written = known
+    return columns, [*written]
 
 
 def _written(name: str) -> str:

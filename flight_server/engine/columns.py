@@ -60,16 +60,18 @@ def renamed(parsed: ParsedStatement, chosen: Mapping[int, str]) -> Iterator[Rena
 def returned(parsed: ParsedStatement, name: str) -> Iterator[Renamed]:
     """Yield the columns of a plain INSERT's RETURNING that are written with the name of its target.
 
-    DuckDB knows the table there by the name that it has, and not by an alias (with ON CONFLICT it does).
+    DuckDB knows the table there by the name that it has, and not by an alias (with ON CONFLICT it does):
+    here it goes by both.
     """
     if parsed.returning is None or parsed.target is None:
         return
+    own = parsed.target.name.path, (parsed.target.alias,)
     for column in parsed.columns:
         if column.start >= parsed.returning and len(column.path) > 1:
             parts = [
                 count
                 for count in range(len(column.path) - 1, 0, -1)
-                if _ends_with(parsed.target.name.path, _folded(column.path[:count]))
+                if any(_ends_with(path, _folded(column.path[:count])) for path in own)
             ]
             if parts:
                 yield Renamed(column, name, parts[0])

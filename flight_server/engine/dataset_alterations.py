@@ -27,12 +27,8 @@ from flight_server.engine.alterations import (
 from flight_server.engine.binding import sql_types
 from flight_server.engine.dataset_columns import DatasetColumns, unused
 from flight_server.engine.dataset_objects import DatasetObjects, encoded
-from flight_server.engine.dataset_table import (
-    column_definitions,
-    constraint_definitions,
-    duplicate_key,
-    target_relation,
-)
+from flight_server.engine.dataset_table import duplicate_key, target_relation
+from flight_server.engine.declared import column_definitions, definitions
 from flight_server.engine.instance import hidden_path
 from flight_server.engine.relations import Relations, select_objects
 from flight_server.engine.sessions import EngineSessions
@@ -128,12 +124,18 @@ class DatasetAlterations:
         self, cursor: Cursor, _statement: Statement, target: Target, action: RenameColumn
     ) -> pa.Schema:
         schema = declarations.read(target.schema)
-        for item in declarations.constraints(schema):
-            if item.kind == CHECK and action.name.lower() in {name.lower() for name in item.columns}:
-                raise InvalidArgumentError(
-                    f"column {action.name!r} has a part in constraint {item.name}: drop that first"
-                )
-        return declarations.renamed(schema, action.name, action.new_name)
+        changed = declarations.renamed(schema, action.name, action.new_name)
+        declared = declarations.constraints(changed)
+        if not any(item.kind == CHECK and action.new_name in item.columns for item in declared):
+            return changed
+        columns = ", ".join(column_definitions(cursor, schema, is_checked=False))
+        checks = [
+            replace(item, expression=self._columns.renamed(columns, item, action))
+            if item.kind == CHECK and action.new_name in item.columns
+            else item
+            for item in declared
+        ]
+        return declarations.with_constraints(changed, checks)
 
     def _set_default(
         self, cursor: Cursor, _statement: Statement, target: Target, action: SetDefault
@@ -242,10 +244,8 @@ class DatasetAlterations:
     def _rewritten(self, cursor: Cursor, target: Target, schema: pa.Schema, chosen: str) -> Done:
         """Write all rows anew, under the constraints of a schema."""
         path = quote.path(hidden_path(self._sessions.new_relation(target.name)))
-        constraints = constraint_definitions(declarations.constraints(schema))
-        parts = [*column_definitions(cursor, schema), *constraints]
         objects = DatasetObjects(self._stores)
-        cursor.execute(f"CREATE TABLE {path}({', '.join(parts)})")
+        cursor.execute(f"CREATE TABLE {path}({definitions(cursor, schema)})")
         try:
             cursor.execute(f"INSERT INTO {path} SELECT {chosen} FROM ({self._rows(cursor, target)}) AS t")  # noqa: S608
             place = target.bucket, target.dataset_id

@@ -10,16 +10,19 @@ import pyarrow as pa
 
 from flight_server.domain import declarations
 from flight_server.domain.declarations import DEFAULT, FOREIGN_KEY, Constraint
+from flight_server.domain.sql_types import type_name
 from flight_server.engine import quote
+from flight_server.engine.alterations import RenameColumn
 from flight_server.engine.binding import bind
 from flight_server.engine.foreign_keys import ForeignKey, separated
 from flight_server.engine.preparation import Preparation
 from flight_server.engine.scratch import DefinedColumn, Definition, Definitions
 from flight_server.engine.statement import Statement
 from flight_server.engine.tokens import Reader
-from flight_server.errors import UnimplementedError
+from flight_server.errors import InvalidArgumentError, UnimplementedError
 from flight_server.frames.requests import TableName
 from flight_server.objects.schema import storable_schema
+from flight_server.objects.text_types import JSON, UUID
 
 Cursor = duckdb.DuckDBPyConnection
 
@@ -37,6 +40,25 @@ def _named(definitions: str, constraints: Sequence[Constraint]) -> list[Constrai
     for constraint, name in zip(constraints, given, strict=True):
         named.append(replace(constraint, name=name or unused(constraint.name, named)))
     return named
+
+
+_KEPT = {"UUID": UUID, "JSON": JSON}
+"""Types of SQL that a column of their own keeps, though they travel as text → how they are stored."""
+
+
+def stored_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the columns that those of a result are stored as. Raises InvalidArgumentError."""
+    names = [type_name(field) for field in schema]
+    refused = [field.name for field, name in zip(schema, names, strict=True) if name.startswith("GEOMETRY")]
+    if refused:
+        raise InvalidArgumentError(
+            f"column {refused[0]!r}: GEOMETRY cannot be stored: store its text, or a BLOB"
+        )
+    return storable_schema(
+        pa.schema(
+            field.with_type(_KEPT.get(name, field.type)) for field, name in zip(schema, names, strict=True)
+        )
+    )
 
 
 def unused(name: str, constraints: Sequence[Constraint]) -> str:
@@ -72,12 +94,24 @@ class DatasetColumns:
         definition = self._definitions.check(columns, name)
         for expression in definition.expressions:
             self._preparation.check_expression(cursor, expression)
+        constraints = [self._unqualified(cursor, item, name) for item in definition.constraints]
         generated = [column.name for column in definition.columns if column.generated is not None]
         if generated:
             raise UnimplementedError(
                 f"column {generated[0]!r} is generated, which datasets do not have: use a view, or a default"
             )
-        return definition
+        return replace(definition, constraints=tuple(constraints))
+
+    def _unqualified(self, cursor: Cursor, constraint: Constraint, table: str) -> Constraint:
+        """Leave the table's name out of a CHECK: it is another one where rows are written."""
+        if constraint.expression is None:
+            return constraint
+        expression = self._preparation.unqualified(cursor, constraint.expression, table)
+        return replace(constraint, expression=expression)
+
+    def renamed(self, columns: str, check: Constraint, action: RenameColumn) -> str:
+        """Return the expression of a CHECK over these columns, of which one is renamed."""
+        return self._definitions.renamed(columns, check.expression or "", action.name, action.new_name)
 
     def check(self, cursor: Cursor, expression: str) -> None:
         """Refuse what is no expression of columns and constants. Raises InvalidArgumentError."""
@@ -86,7 +120,7 @@ class DatasetColumns:
     def fields(self, cursor: Cursor, columns: Sequence[DefinedColumn]) -> "list[pa.Field[Any]]":
         """Return the fields that columns are stored as. Raises InvalidArgumentError for other types."""
         nulls = ", ".join(f"CAST(NULL AS {item.kind}) AS {quote.identifier(item.name)}" for item in columns)
-        stored = storable_schema(bind(cursor, f"SELECT {nulls}").schema)
+        stored = stored_schema(bind(cursor, f"SELECT {nulls}").schema)
         return [
             declarations.with_text(field.with_nullable(item.is_nullable), DEFAULT, item.default)
             for field, item in zip(stored, columns, strict=True)

@@ -11,17 +11,16 @@ from flight_server.domain.dataset import CATALOG
 from flight_server.engine import arguments, parameters
 from flight_server.engine.binding import Binding, bind
 from flight_server.engine.dataset_alterations import DatasetAlterations
-from flight_server.engine.dataset_columns import DatasetColumns
+from flight_server.engine.dataset_columns import DatasetColumns, stored_schema
 from flight_server.engine.dataset_objects import DatasetObjects, encoded
 from flight_server.engine.kinds import Alter, Comment, CreateSchema, CreateTable, CreateView, Drop
 from flight_server.engine.preparation import Preparation
 from flight_server.engine.relations import Relations
 from flight_server.engine.sessions import EngineSessions
 from flight_server.engine.statement import Done, Statement
-from flight_server.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
-from flight_server.frames.changes import StatementChange, Target
+from flight_server.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError, UnimplementedError
+from flight_server.frames.changes import StatementChange, Target, Use
 from flight_server.frames.requests import TableName
-from flight_server.objects.schema import storable_schema
 
 Cursor = duckdb.DuckDBPyConnection
 
@@ -59,7 +58,7 @@ class DatasetDefinitions:
         ready = self._preparation.query(cursor, statement, arguments.named(kind.query or "", kind.columns))
         with self._preparation.available(cursor, statement, ready, with_rows=True):
             binding, values = _bound(cursor, ready.sql, statement)
-            schema = storable_schema(binding.schema)
+            schema = stored_schema(binding.schema)
             if not kind.with_data:
                 return Done(changes=(_created(target, schema),))
             place = target.bucket, target.dataset_id
@@ -73,7 +72,7 @@ class DatasetDefinitions:
         Raises AlreadyExistsError, InvalidArgumentError.
         """
         wanted = "table" if isinstance(kind, CreateTable) else "view"
-        target = statement.questions.target(kind.path, creates=True)
+        target = statement.questions.target(kind.path, Use.CREATE)
         if not target.exists:
             return _with(target, wanted)
         if target.kind != wanted and not kind.if_not_exists:
@@ -150,7 +149,9 @@ class DatasetDefinitions:
         path = kind.path[:-1] if kind.what == "COLUMN" else kind.path
         if not path:
             raise InvalidArgumentError("COMMENT ON COLUMN takes the table's name too: table.column")
-        target = statement.questions.target(path, creates=False)
+        if statement.caller.state.table(path) or statement.caller.state.view(path):
+            raise UnimplementedError("temporary tables take no comments, which nobody else would read")
+        target = statement.questions.target(path, Use.CHANGE)
         schema = declarations.read(target.schema)
         if kind.what == "COLUMN":
             at = declarations.position(schema, kind.path[-1])
@@ -174,7 +175,7 @@ _STATEMENTS: dict[type, Callable[[DatasetDefinitions, Cursor, Statement, Any], D
 def _existing(statement: Statement, kind: Drop | Alter) -> Target | None:
     """Return what a statement names, None where it may be missing. Raises NotFoundError."""
     try:
-        return statement.questions.target(kind.path, creates=False)
+        return statement.questions.target(kind.path, Use.CHANGE)
     except NotFoundError:
         if kind.if_exists:
             return None

@@ -38,7 +38,7 @@ class DatasetObjects:
         bucket, dataset_id = place
         if bucket not in self.stores:
             raise NotFoundError(f"bucket {bucket} is not open in this engine process")
-        conformer = Conformer(columns, schema)
+        conformer = Conformer(columns, schema, is_trusted=True)
         writer = DatasetWriter(self.stores[bucket], dataset_id, schema)
         self._writers.append(writer)
         for batch in batches(partial(cursor._submit, sql, values, "stream"), nullcontext, columns):

@@ -7,15 +7,16 @@ take the place of those. All other objects stay as they are and are not read but
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 
 import duckdb
-import pyarrow as pa
 
 from flight_server.domain import declarations
-from flight_server.domain.declarations import DEFAULT, Constraint
+from flight_server.domain.dataset import StoredObject
+from flight_server.domain.declarations import Constraint
 from flight_server.engine import quote
-from flight_server.engine.binding import sql_types
 from flight_server.engine.dataset_objects import DatasetObjects, encoded
+from flight_server.engine.declared import column_definitions, constraint_definitions
 from flight_server.engine.instance import hidden_path
 from flight_server.engine.relations import select_objects
 from flight_server.engine.sessions import EngineSessions
@@ -23,14 +24,12 @@ from flight_server.errors import InvalidArgumentError
 from flight_server.frames.changes import StatementChange, Target, TargetObject
 from flight_server.frames.requests import ObjectGroup, Relation
 
-OBJECT_COLUMN = "~object"
-"""The column of a scan that tells which object a row is in; no client's text can name it unseen."""
-
-_KEYWORDS = {declarations.PRIMARY_KEY: "PRIMARY KEY", declarations.UNIQUE: "UNIQUE"}
-
 
 class DatasetTable:
-    """The rows of a dataset that a statement may change; `loaded` are the objects they come from."""
+    """The rows of a dataset that a statement may change; `loaded` are the objects they come from.
+
+    `object_column` is the column of a scan that tells which object a row is in: none of the dataset's.
+    """
 
     def __init__(
         self,
@@ -40,11 +39,14 @@ class DatasetTable:
         objects: DatasetObjects,
     ) -> None:
         self.schema = declarations.read(target.schema)
+        known = {name.lower() for name in self.schema.names}
+        self.object_column = next(name for at in count() if (name := f"~object{at}") not in known)
         self.loaded: list[TargetObject] = []
         self._cursor = cursor
         self._sessions = sessions
         self._target = target
-        self._objects = objects
+        self.objects = objects
+        self.place = target.bucket, target.dataset_id
         self._rest = list(target.objects)
         self._made: list[tuple[str, tuple[str, ...]]] = []
         self.path = self.new_table(declarations.constraints(self.schema), is_checked=True)
@@ -70,10 +72,10 @@ class DatasetTable:
 
     @contextmanager
     def scan(self) -> Iterator[tuple[str, ...]]:
-        """Name a view of what is not loaded, with the column `OBJECT_COLUMN`."""
+        """Name a view of what is not loaded, with the `object_column`."""
         path = hidden_path(self._sessions.new_relation(self._target.name))
         query = select_objects(
-            self._cursor, self._objects.stores, target_relation(self._target, self._rest), OBJECT_COLUMN
+            self._cursor, self.objects.stores, target_relation(self._target, self._rest), self.object_column
         )
         self._cursor.execute(f"CREATE VIEW {quote.path(path)} AS {query}")
         self._made.append(("VIEW", path))
@@ -81,7 +83,7 @@ class DatasetTable:
 
     def load(self, paths: set[str] | None = None) -> None:
         """Load the objects with these storage paths, or all that are not loaded."""
-        stores = self._objects.stores
+        stores = self.objects.stores
         chosen = [item for item in self._rest if paths is None or stores[item.bucket].path(item.key) in paths]
         if not chosen:
             return
@@ -95,7 +97,7 @@ class DatasetTable:
         for key in declarations.keys(self.schema) if self._rest else ():
             columns = [quote.identifier(name) for name in key.columns]
             rest = select_objects(
-                self._cursor, self._objects.stores, target_relation(self._target, self._rest)
+                self._cursor, self.objects.stores, target_relation(self._target, self._rest)
             )
             condition = " AND ".join(f"own.{name} = rest.{name}" for name in columns)
             shown = ", ".join(f"own.{name}::VARCHAR" for name in columns)
@@ -112,15 +114,18 @@ class DatasetTable:
             names = map(quote.identifier, key.columns)
             condition = " AND ".join(f"held.{name} = brought.{name}" for name in names)
             yield (
-                f"SELECT DISTINCT {quote.identifier(OBJECT_COLUMN)} FROM {quote.path(scan)} held "  # noqa: S608
+                f"SELECT DISTINCT {quote.identifier(self.object_column)} FROM {quote.path(scan)} held "  # noqa: S608
                 f"SEMI JOIN {quote.path(rows)} brought ON {condition}"
             )
 
     def change(self) -> StatementChange:
         """Write the rows as objects; return the change that puts them in the place of those loaded."""
-        target = self._target
         rows = f"FROM {quote.path(self.path)}", None, self.schema
-        written = self._objects.write(self._cursor, rows, (target.bucket, target.dataset_id), self.schema)
+        return self.change_of(self.objects.write(self._cursor, rows, self.place, self.schema))
+
+    def change_of(self, written: list[StoredObject]) -> StatementChange:
+        """Return the change that puts objects in the place of those loaded."""
+        target = self._target
         return StatementChange(
             "rewrite" if self.loaded else "append",
             target.kind,
@@ -147,26 +152,3 @@ def duplicate_key(key: Constraint, values: Sequence[object]) -> InvalidArgumentE
     shown = ", ".join(f"{name}: {value}" for name, value in zip(key.columns, values, strict=True))
     kind = "primary key" if key.kind == declarations.PRIMARY_KEY else "unique"
     return InvalidArgumentError(f'Duplicate key "{shown[:200]}" violates {kind} constraint')
-
-
-def column_definitions(
-    cursor: duckdb.DuckDBPyConnection, schema: pa.Schema, is_checked: bool = True
-) -> Iterator[str]:
-    """Yield the definition of each column of a dataset, with NOT NULL where it `is_checked`."""
-    _, types = sql_types(cursor, schema)
-    for field, kind in zip(schema, types, strict=True):
-        default = declarations.text(field, DEFAULT)
-        yield (
-            f"{quote.identifier(field.name)} {kind}"
-            + ("" if default is None else f" DEFAULT ({default})")
-            + ("" if field.nullable or not is_checked else " NOT NULL")
-        )
-
-
-def constraint_definitions(constraints: Sequence[Constraint]) -> Iterator[str]:
-    """Yield the constraints that DuckDB enforces; a foreign key is not among them."""
-    for item in constraints:
-        if item.kind == declarations.CHECK:
-            yield f"CHECK ({item.expression})"
-        elif item.kind in _KEYWORDS:
-            yield f"{_KEYWORDS[item.kind]} ({', '.join(map(quote.identifier, item.columns))})"

@@ -11,7 +11,7 @@ from functools import partial
 
 import duckdb
 
-from flight_server.engine import affected, quote, writes
+from flight_server.engine import affected, parameters, quote, writes
 from flight_server.engine.binding import Binding, bind
 from flight_server.engine.dataset_objects import DatasetObjects
 from flight_server.engine.dataset_table import DatasetTable
@@ -23,8 +23,9 @@ from flight_server.engine.relations import Relations
 from flight_server.engine.sessions import EngineSessions
 from flight_server.engine.splice import Place
 from flight_server.engine.statement import Done, Statement
+from flight_server.engine.streamed_insert import may_stream, stream
 from flight_server.errors import InvalidArgumentError
-from flight_server.frames.changes import StatementChange, Target
+from flight_server.frames.changes import StatementChange, Target, Use
 
 Cursor = duckdb.DuckDBPyConnection
 
@@ -58,6 +59,8 @@ class DatasetWrites:
         with ExitStack() as stack:
             table = stack.enter_context(self._table(cursor, target, objects))
             ready = self._ready(cursor, statement, parsed, table, target)
+            if may_stream(parsed, table.schema) and not table.loaded:
+                return self._streamed(cursor, statement, parsed, ready, table)
             before = partial(self._load, cursor, parsed, table)
             stands_still = writes.atomic(cursor) if affected.reads_clock(ready.sql) else nullcontext()
             with stands_still, self._preparation.available(cursor, statement, ready, with_rows=True):
@@ -74,10 +77,32 @@ class DatasetWrites:
                 objects.discard()
                 raise
 
+    def _streamed(
+        self,
+        cursor: Cursor,
+        statement: Statement,
+        parsed: ParsedStatement,
+        ready: Ready,
+        table: DatasetTable,
+    ) -> Done:
+        """Write what an INSERT's query returns without having all of it anywhere."""
+        objects = table.objects
+        try:
+            with self._preparation.available(cursor, statement, ready, with_rows=True):
+                if statement.messages:  # of no parameter, as drivers send them
+                    parameters.bind_values(cursor, ready.sql, statement.messages)
+                bind(cursor, ready.sql)
+                written = stream(cursor, ready.sql, parsed, objects, table.place, table.schema)
+        except BaseException:
+            objects.discard()
+            raise
+        count = sum(item.rows for item in written)
+        return Done(count, changes=(table.change_of(written),) if count else (), discard=objects.discard)
+
     def _target(self, statement: Statement, parsed: ParsedStatement) -> Target:
         """Return the dataset that a statement writes. Raises InvalidArgumentError when it is a view."""
         assert parsed.target is not None  # noqa: S101 - a statement that writes has one
-        target = statement.questions.target(parsed.target.name.path, creates=False)
+        target = statement.questions.target(parsed.target.name.path, _use(statement, parsed))
         if target.kind != "table":
             raise InvalidArgumentError(f"{target.name} is a view: write to the tables that it reads")
         return target
@@ -103,7 +128,7 @@ class DatasetWrites:
         ready = self._preparation.prepare(
             cursor, statement, parsed, written=Written(place, target.relation or "")
         )
-        if len(statement.messages) < 2 or target.relation not in ready.pins:
+        if not parsed.parameters or len(statement.messages) < 2 or target.relation not in ready.pins:
             return ready
         with self._preparation.available(cursor, statement, ready):
             table.load()
@@ -121,9 +146,13 @@ class DatasetWrites:
         elif not affected.can_be_searched(parsed) or len(runs) > _MAX_SEARCHES:
             table.load()
         elif not table.is_loaded:
+            bind(cursor, text)  # what it may name: a scan has more columns
             hidden = parse_write(cursor, text)
+            if affected.takes_rows_whole(hidden, table.schema.names):
+                table.load()
+                return
             with table.scan() as scan:
-                query = affected.finder(cursor, hidden, scan)
+                query = affected.finder(cursor, hidden, scan, table.object_column)
                 found: set[str] = set()
                 for values in runs:
                     rows = cursor.execute(query, writes.given(query, values)).fetchall()
@@ -134,8 +163,7 @@ class DatasetWrites:
         self, cursor: Cursor, parsed: ParsedStatement, table: DatasetTable, text: str, runs: writes.Runs
     ) -> None:
         """Load the objects with the keys of the rows that an INSERT with a conflict clause brings."""
-        insertion = Insertion(text)
-        if table.is_loaded or not insertion.has_conflicts:
+        if table.is_loaded or not (parsed.write_node or {}).get("on_conflict_info"):
             return
         if not affected.is_stable(parsed):
             table.load()
@@ -172,6 +200,14 @@ class DatasetWrites:
             removed,
         )
         return Done(sum(known), changes=(change,))
+
+
+def _use(statement: Statement, parsed: ParsedStatement) -> Use:
+    """Return what a statement wants of its target; one that reads, run several times, may read that too."""
+    node = parsed.write_node
+    is_insert = node is not None and node["type"] == "INSERT_QUERY_NODE"
+    reads_once = len(parsed.tables) == 1 or len(statement.messages) < 2
+    return Use.APPEND if is_insert and reads_once else Use.CHANGE
 
 
 def _empties(parsed: ParsedStatement) -> bool:

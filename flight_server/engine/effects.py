@@ -90,6 +90,9 @@ class Effects:
             return not (kind.is_temporary or kind.path[0].lower() == "temp")
         if isinstance(kind, Write):
             target = self._preparation.read_write(cursor, kind.sql).target
+            if target is not None and state.view(target.name.path):
+                name = target.name.path[-1]
+                raise InvalidArgumentError(f"{name} is a temporary view: write to the tables that it reads")
             return target is not None and state.table(target.name.path) is None
         if isinstance(kind, Drop | Alter):
             return kind.what == "SCHEMA" or not (state.table(kind.path) or state.view(kind.path))
@@ -153,12 +156,15 @@ class Effects:
         self._sessions.set_variable(state, kind.name, relation)
         return Done()
 
-    def _stored(self, cursor: Cursor, statement: Statement, ready: Ready, name: str) -> str:
-        """Store what a query returns in a hidden table and return its relation."""
+    def _stored(
+        self, cursor: Cursor, statement: Statement, ready: Ready, name: str, *, with_data: bool = True
+    ) -> str:
+        """Store what a query returns in a hidden table, or its columns alone, and return its relation."""
         relation = self._sessions.new_relation(name)
         with self._preparation.available(cursor, statement, ready, with_rows=True):
             sql, values = writes.one_row(cursor, ready.sql, statement)
-            cursor.execute(f"CREATE TABLE {quote.path(hidden_path(relation))} AS {sql}", values)
+            suffix = "" if with_data else "\nWITH NO DATA"
+            cursor.execute(f"CREATE TABLE {quote.path(hidden_path(relation))} AS {sql}{suffix}", values)
         return relation
 
     def _create_table(self, cursor: Cursor, statement: Statement, kind: CreateTable) -> Done:
@@ -170,7 +176,7 @@ class Effects:
         else:
             query = arguments.named(kind.query, kind.columns)
             ready = self._preparation.query(cursor, statement, query)
-            relation = self._stored(cursor, statement, ready, kind.path[-1])
+            relation = self._stored(cursor, statement, ready, kind.path[-1], with_data=kind.with_data)
         rows = cursor.execute(f"SELECT count(*) FROM {quote.path(hidden_path(relation))}").fetchall()[0][0]  # noqa: S608 - quoted
         self._sessions.save(state, statement.caller.transaction)
         self._put(state, kind.path[-1], TempTable(kind.path[-1], relation))

@@ -50,8 +50,7 @@ def options(kind: Explain) -> Options:
     if reader.take("("):
         while not reader.take(")"):
             if reader.take_any("ANALYZE", "ANALYSE"):
-                analyzes = True
-                reader.take_any("TRUE", "ON")
+                analyzes = reader.take_any("TRUE", "ON", "FALSE", "OFF") not in ("FALSE", "OFF")
             elif reader.take("FORMAT"):
                 is_json = _format(reader)
             else:

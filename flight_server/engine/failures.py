@@ -46,6 +46,9 @@ _CLASS_BY_PREFIX: dict[str, type[LakehouseError]] = {
 }
 """What DuckDB writes before ` Error:` → our class; anything else is a bug of ours."""
 
+_UNCOMBINED = "Cannot combine types"
+"""How DuckDB refuses rows of VALUES whose types differ: as if it might take them one day."""
+
 _PREFIX = re.compile(r"^(?:\w+Exception: )?(?P<prefix>[A-Za-z][A-Za-z ]*?) Error: ")
 _EXCERPT = re.compile(r"\n+LINE \d+:.*", re.DOTALL)
 _SUGGESTION = re.compile(r"\n+Did you mean .*", re.DOTALL)
@@ -54,6 +57,9 @@ _GONE_TABLE = re.compile(
     rf"Table with name {SESSION_MARK}\d+{SESSION_MARK}(?P<name>.*?) does not exist!", re.DOTALL
 )
 """How DuckDB says that a session's table went between two steps of a statement."""
+
+_GONE_OBJECT = ("No files found that match the pattern", "No such file or directory", "Not a directory")
+"""What DuckDB says of an object that was there when its relation was made."""
 
 _HIDDEN = re.compile(r'(?:"?lakehouse"?\.)?"?_[vt]"?\."?[^"\s]+"?')
 
@@ -81,6 +87,8 @@ class Failures:
         # What the parser refuses late comes as a plain error, without a class before it.
         unnamed = InvalidArgumentError if type(error) is duckdb.Error else InternalError
         kind = _CLASS_BY_PREFIX.get(found["prefix"], InternalError) if found else unnamed
+        if found and text.startswith(_UNCOMBINED, found.end()):
+            kind = InvalidArgumentError
         if kind is InternalError:
             return InternalError("the statement failed inside the engine")
         gone = _GONE_TABLE.search(text)
@@ -89,6 +97,8 @@ class Failures:
                 f"temporary table or variable {gone['name']!r} was changed or dropped by another statement "
                 "of the session: try again"
             )
+        if kind is FailedPreconditionError and any(said in text for said in _GONE_OBJECT):
+            return kind("an object of a dataset is missing from its bucket: bring it back")
         overflow = explained(text)
         if overflow is not None:
             return InvalidArgumentError(overflow)

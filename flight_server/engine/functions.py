@@ -52,6 +52,7 @@ SCALAR_NEEDS: Mapping[str, Need] = {
     "in_search_path": Need.SESSION,
     "pg_get_viewdef": Need.COLUMNS,
     "pg_table_is_visible": Need.NAMES,
+    "session_option": Need.SESSION,
     "session_user": Need.SESSION,
     "user": Need.SESSION,
 }

@@ -1,10 +1,10 @@
-"""The parts of an INSERT's text: what comes before its source, its conflict clause, its RETURNING."""
+"""The parts of an INSERT with a conflict clause: what it inserts, that clause, its RETURNING."""
 
 from flight_server.engine.tokens import Reader, Token
 
 
 class Insertion:
-    """An INSERT over hidden relations, by its tokens outside of brackets."""
+    """An INSERT with a conflict clause, over hidden relations, by its tokens outside of brackets."""
 
     def __init__(self, sql: str) -> None:
         self._sql = sql.encode()
@@ -12,14 +12,14 @@ class Insertion:
         head = next(at for at, token in enumerate(outer) if token.word == "INSERT")
         self._or = outer[head + 1 : head + 3] if outer[head + 1].word == "OR" else []
         self._end = self._sources_end(outer[head:])
-        self.has_conflicts = bool(self._or) or self._conflict is not None
 
     def _sources_end(self, outer: list[Token]) -> int:
         words = [token.word for token in outer]
+        # The last one: a table of the source may be called conflict.
         starts = [at for at in range(len(words) - 1) if words[at : at + 2] == ["ON", "CONFLICT"]]
-        self._conflict = outer[starts[-1]] if starts else None
+        conflict = outer[starts[-1]] if starts and not self._or else None
         returning = next((token for token in outer if token.word == "RETURNING"), None)
-        ends = [token.start for token in (self._conflict, returning) if token is not None]
+        ends = [token.start for token in (conflict, returning) if token is not None]
         return min(ends, default=outer[-1].end)
 
     def plain(self, target: str, other: str) -> str:

@@ -32,6 +32,7 @@ def _schema(columns: Mapping[str, Any]) -> pa.Schema:
 SCHEMAS: Mapping[str, pa.Schema] = {
     SESSION: _schema(
         {"principal": pa.utf8(), "current_schema": pa.utf8(), "search_path": pa.list_(pa.utf8())}
+        | {"options": pa.map_(pa.utf8(), pa.utf8())}
     ),
     NAMESPACES: _schema({"database_name": pa.utf8(), "schema_name": pa.utf8()}),
     RELATIONS: _schema(
@@ -206,6 +207,7 @@ _MACROS: Mapping[str, str] = {
     },
     "current_schema()": f"(SELECT s.current_schema FROM temp.main.{SESSION} s)",
     "current_schemas(include_implicit)": f"(SELECT s.search_path FROM temp.main.{SESSION} s)",
+    "session_option(name)": f"(SELECT s.options[name] FROM temp.main.{SESSION} s)",
     "in_search_path(database_name, schema_name)": f"""
         (database_name = 'temp' OR schema_name = (SELECT s.current_schema FROM temp.main.{SESSION} s))""",
     "pg_table_is_visible(relation_oid)": f"""

@@ -16,12 +16,12 @@ import duckdb
 from flight_server.engine import shows
 from flight_server.engine.functions import Need
 from flight_server.engine.kinds import Kind, Shown, kind_of
+from flight_server.engine.markers import Marker, markers
 from flight_server.engine.merge import Merge, is_merge, read_merge
 from flight_server.engine.tokens import Reader
 from flight_server.engine.walk import (
     ColumnReference,
     Node,
-    ParameterReference,
     TableReference,
     Walker,
     Write,
@@ -36,10 +36,11 @@ class ParsedStatement:
 
     Every SELECT is a scope with a number: `parents` leads from each to the one around it, and
     `aliases` are the names (folded) in its FROM clause that are not those of datasets. `functions`
-    are the names (folded) of all that it calls. Of a statement that writes `sql` is the query around it,
-    `target` the table that it writes to, `merge` its pieces where it is a MERGE, `returning` where the
-    RETURNING of an INSERT begins that knows no conflicts. `need` is what it must be told of the catalog; of
-    the names that begin at the byte positions `dropped` the first part goes, None where one is not known.
+    are the names (folded) of all that it calls, `variables` those that it reads, None where any may be.
+    Of a statement that writes `sql` is the query around it, `target` the table that it writes to, `merge` its
+    pieces where it is a MERGE, `returning` where the RETURNING of an INSERT begins that knows no conflicts.
+    `need` is what it must be told of the catalog; of the names that begin at the byte positions `dropped` the
+    first part goes, None where one is not known.
     """
 
     sql: bytes
@@ -49,7 +50,7 @@ class ParsedStatement:
     parents: Mapping[int, int]
     aliases: Mapping[int, frozenset[str]]
     functions: frozenset[str] = frozenset()
-    parameters: tuple[ParameterReference, ...] = ()
+    variables: frozenset[str] | None = frozenset()
     target: TableReference | None = None
     returns_rows: bool = True
     need: Need = Need.NOTHING
@@ -71,6 +72,17 @@ class ParsedStatement:
         if self.target is None or self.merge is not None:
             return None
         return _write_node(self.tree)
+
+    @property
+    def parameters(self) -> tuple[Marker, ...]:
+        """The places of its parameters, in the order of `sql`."""
+        return tuple(markers(self.sql.decode()))
+
+    @property
+    def described(self) -> frozenset[TableName]:
+        """The dataset names that are described wherever they stand, and nowhere read."""
+        read = {table.name for table in self.tables if not table.is_described}
+        return frozenset(table.name for table in self.tables) - read
 
     @property
     def names(self) -> tuple[TableName, ...]:
@@ -108,7 +120,8 @@ def parse_write(cursor: duckdb.DuckDBPyConnection, sql: str) -> ParsedStatement:
     tree = _tree(cursor, wrapped)
     _check(wrapped, tree)
     size = len(_WRITE_PREFIX)
-    write = Write(_write_node(tree), start + size, size + len(text.encode()), returns_rows)
+    end = size + len(text.encode())
+    write = Write(_write_node(tree), start + size, end, returns_rows, _inserted_as(reader))
     found = _walked(cursor, wrapped, tree, write)
     starts = [token.start for token in reader.tokens if token.depth == 0 and token.word == "RETURNING"]
     is_plain = write.node["type"] == "INSERT_QUERY_NODE" and not write.node.get("on_conflict_info")
@@ -154,6 +167,12 @@ def _target_start(reader: Reader) -> int:
     return reader.token.start
 
 
+def _inserted_as(reader: Reader) -> str:
+    """Return the alias of an INSERT's target, whose name comes next."""
+    reader.name()
+    return reader.name()[0] if reader.take("AS") else ""
+
+
 def _query(cursor: duckdb.DuckDBPyConnection, sql: str, tree: Node) -> ParsedStatement:
     _check(sql, tree)
     return _walked(cursor, sql, tree, None)
@@ -173,7 +192,9 @@ def _walked(cursor: duckdb.DuckDBPyConnection, sql: str, tree: Node, write: Writ
         walker.parents,
         {scope: frozenset(names) for scope, names in walker.aliases.items()},
         frozenset(walker.functions),
-        tuple(walker.parameters),
+        None
+        if None in walker.variables
+        else frozenset(name for name in walker.variables if name is not None),
         walker.target,
         write is None or write.returns_rows,
         walker.need,

@@ -17,7 +17,7 @@ from flight_server.engine.instance import hidden_path
 from flight_server.engine.introspection import Introspection
 from flight_server.engine.kinds import Kind
 from flight_server.engine.parse import ParsedStatement, parse, parse_write, read
-from flight_server.engine.relations import Relations
+from flight_server.engine.relations import Relations, described_relation
 from flight_server.engine.sessions import is_temporary
 from flight_server.engine.splice import Place, splice
 from flight_server.engine.statement import Statement
@@ -27,10 +27,8 @@ from flight_server.frames.requests import TableName, is_system, is_version, is_v
 _CACHED_BYTES = 64 * 1024 * 1024
 _MAX_VIEW_DEPTH = 16
 _MAX_VIEW_TABLES = 1_000
+_EXPRESSION = "SELECT ({}\n)"
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
-
-
-_READ_VARIABLES = frozenset({"getvariable", "duckdb_variables", 'show "variables"'})
 
 
 def weight(sql: str) -> int:
@@ -48,7 +46,8 @@ class Ready:
     """A statement over one set of relations: its text, and what its column names must not show.
 
     `asked` are the names that the gateway resolved, `pins` all relations that must stay, and
-    `reads` counts the places that name a table, in both those inside views too. `need` is what the text must
+    `reads` counts the places that name a table, `variables` are the names of those that it reads (None where
+    any may be), in all three those inside views too. `need` is what the text must
     be told of the catalog; `is_shared` says that it means the same in every session.
     """
 
@@ -57,7 +56,7 @@ class Ready:
     asked: tuple[TableName, ...]
     pins: tuple[str, ...]
     reads: int
-    reads_variables: bool
+    variables: frozenset[str] | None
     is_shared: bool
     need: Need
 
@@ -124,9 +123,24 @@ class Preparation:
 
     def check_expression(self, cursor: duckdb.DuckDBPyConnection, expression: str) -> None:
         """Refuse what is no expression of columns and constants. Raises InvalidArgumentError."""
-        parsed = self._read_query(cursor, f"SELECT ({expression}\n)")
-        if parsed.tables or parsed.parameters or len(parsed.parents) != 1:
-            raise InvalidArgumentError("an expression here cannot read tables or take parameters")
+        parsed = self._read_query(cursor, _EXPRESSION.format(expression))
+        is_plain = not parsed.tables and parsed.variables == frozenset() and len(parsed.parents) == 1
+        if not is_plain or parsed.parameters:
+            raise InvalidArgumentError(
+                "an expression here cannot read tables or variables, or take parameters"
+            )
+
+    def unqualified(self, cursor: duckdb.DuckDBPyConnection, expression: str, table: str) -> str:
+        """Return an expression without the table's name before its columns."""
+        parsed = self._read_query(cursor, _EXPRESSION.format(expression))
+        sql, at, out = parsed.sql, 0, []
+        for column in sorted(parsed.columns, key=lambda found: found.start):
+            if column.path[0].lower() == table.lower():
+                out += [sql[at : column.start], quote.path(column.path[1:]).encode()]
+                at = column.end
+        text = b"".join([*out, sql[at:]]).decode()
+        before, after = _EXPRESSION.split("{}")
+        return text.removeprefix(before).removesuffix(after)
 
     def names(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[TableName, ...]:
         """Return what a query names. Raises InvalidArgumentError when it is none."""
@@ -143,16 +157,22 @@ class Preparation:
         parsed: ParsedStatement,
         depth: int = 0,
         written: Written | None = None,
+        is_described: bool = False,
     ) -> Ready:
-        """Resolve what a statement names, and put it in the place of the names."""
+        """Resolve what a statement names, and put it in the place of the names.
+
+        What is only described, as all of a view may be, is a table without rows that declares what it does.
+        """
         names = _read_names(parsed, written)
-        own, inner = self._own(cursor, statement, names, depth)
+        described = frozenset(names) if is_described else parsed.described
+        own, inner = self._own(cursor, statement, names, depth, described)
         asked = tuple(name for name in names if name not in own)
         for name in asked:
             if len(name.path) > 1 and is_temporary(name.path):
                 raise NotFoundError(f"no temporary table {name.path[-1]!r} in this session")
         found = dict(zip(asked, statement.questions.resolve(asked), strict=True)) if asked else {}
-        inner |= self._views(cursor, statement, found, depth)
+        inner |= self._views(cursor, statement, found, depth, described)
+        found |= _described(found, described)
         places = own | {name: _place(relation, written) for name, relation in found.items()}
         places |= {name: Place(query=view.sql) for name, view in inner.items()}
         reads = sum(1 + (inner[table.name].reads if table.name in inner else 0) for table in parsed.tables)
@@ -163,12 +183,11 @@ class Preparation:
             )
         sql = self._text(cursor, parsed, places, written)
         views = inner.values()
-        reads_variables = not _READ_VARIABLES.isdisjoint(parsed.functions)
-        reads_variables = reads_variables or any(view.reads_variables for view in views)
+        variables = _all_of([parsed.variables, *(view.variables for view in views)])
         all_pins = tuple(dict.fromkeys([*(pin for view in views for pin in view.pins), *found.values()]))
         need = max([parsed.need, *(view.need for view in views)])
-        is_shared = not inner and not own and not reads_variables and written is None
-        return Ready(sql, places, asked, all_pins, reads, reads_variables, is_shared, need)
+        is_shared = not inner and not own and variables == frozenset() and written is None
+        return Ready(sql, places, asked, all_pins, reads, variables, is_shared, need)
 
     def _views(
         self,
@@ -176,12 +195,13 @@ class Preparation:
         statement: Statement,
         found: Mapping[TableName, str],
         depth: int,
+        described: frozenset[TableName],
     ) -> dict[TableName, Ready]:
         """Prepare the queries of the views among what names mean."""
         views = {name: relation for name, relation in found.items() if is_view(relation)}
-        described = statement.questions.describe([*views.values()]) if views else {}
+        known = statement.questions.describe([*views.values()]) if views else {}
         return {
-            name: self._view(cursor, statement, described[relation].definition or "", depth)
+            name: self._view(cursor, statement, known[relation].definition or "", depth, name in described)
             for name, relation in views.items()
         }
 
@@ -220,7 +240,12 @@ class Preparation:
         return parsed
 
     def _own(
-        self, cursor: duckdb.DuckDBPyConnection, statement: Statement, names: Sequence[TableName], depth: int
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        statement: Statement,
+        names: Sequence[TableName],
+        depth: int,
+        described: frozenset[TableName],
     ) -> tuple[dict[TableName, Place], dict[TableName, Ready]]:
         """Return the session's own tables and views among the names, and the queries of the views."""
         state = statement.caller.state
@@ -235,17 +260,25 @@ class Preparation:
             if table is not None:
                 places[name] = Place(hidden_path(table.relation))
             elif view is not None:
-                ready = self._view(cursor, statement, view.query, depth)
+                ready = self._view(cursor, statement, view.query, depth, name in described)
                 places[name] = Place(query=ready.sql)
                 inner[name] = ready
         return places, inner
 
-    def _view(self, cursor: duckdb.DuckDBPyConnection, statement: Statement, sql: str, depth: int) -> Ready:
+    def _view(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        statement: Statement,
+        sql: str,
+        depth: int,
+        is_described: bool,
+    ) -> Ready:
         if depth >= _MAX_VIEW_DEPTH:
             raise InvalidArgumentError(
                 f"a view reads itself, or views are nested more than {_MAX_VIEW_DEPTH} deep"
             )
-        return self.prepare(cursor, statement, self._read_query(cursor, sql), depth + 1)
+        parsed = self._read_query(cursor, sql)
+        return self.prepare(cursor, statement, parsed, depth + 1, is_described=is_described)
 
     @contextmanager
     def available(
@@ -259,8 +292,7 @@ class Preparation:
         for name in ready.system_tables:
             # Before anything streams: a cursor with an open stream takes no new tables.
             cursor.register(name, self._system_table(statement, name, with_rows))
-        if ready.reads_variables:
-            _set_variables(cursor, statement.caller.state.variables)
+        _set_variables(cursor, statement.caller.state.variables, ready.variables)
         with self.pinned(statement, ready):
             yield
 
@@ -285,8 +317,22 @@ class Preparation:
         return pa.ipc.read_schema(pa.py_buffer(described.schema)).empty_table()
 
 
-def _set_variables(cursor: duckdb.DuckDBPyConnection, variables: Mapping[str, str]) -> None:
-    for name, relation in variables.items():
+def _described(found: Mapping[TableName, str], described: frozenset[TableName]) -> dict[TableName, str]:
+    """Return what is read of the dataset versions among the names that are only described."""
+    versions = {name: relation for name, relation in found.items() if is_version(relation)}
+    return {name: described_relation(relation) for name, relation in versions.items() if name in described}
+
+
+def _all_of(names: Sequence[frozenset[str] | None]) -> frozenset[str] | None:
+    """Return all names; None stands for any."""
+    return None if None in names else frozenset().union(*(found for found in names if found is not None))
+
+
+def _set_variables(
+    cursor: duckdb.DuckDBPyConnection, variables: Mapping[str, str], wanted: frozenset[str] | None
+) -> None:
+    for name in variables.keys() if wanted is None else variables.keys() & wanted:
+        relation = variables[name]
         value = f"(FROM {quote.path(hidden_path(relation))})"
         cursor.execute(f"SET VARIABLE {quote.identifier(name)} = {value}")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 
 from flight_server.engine.statement import Questions
-from flight_server.frames.changes import Namespace, Target, decode_namespace, decode_target
+from flight_server.frames.changes import Namespace, Target, Use, decode_namespace, decode_target
 from flight_server.frames.frame import Frame
 from flight_server.frames.requests import Relation, TableName, decode_relations, encode_names, relations_ahead
 
@@ -48,8 +48,8 @@ class Asker:
             after = answer.fields["next"]
         return pa.concat_tables(pages)
 
-    def _target(self, path: Sequence[str], *, creates: bool) -> Target:
-        return decode_target(self._ask(Frame("target", {"path": list(path), "creates": creates})))
+    def _target(self, path: Sequence[str], use: Use) -> Target:
+        return decode_target(self._ask(Frame("target", {"path": list(path), "use": use})))
 
     def _namespace(self, name: str) -> Namespace:
         return decode_namespace(self._ask(Frame("namespace", {"name": name})))

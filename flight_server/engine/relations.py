@@ -18,6 +18,7 @@ from flight_server.domain import partitions
 from flight_server.domain.declarations import INITIAL, by_id, column_id, text
 from flight_server.engine import quote
 from flight_server.engine.binding import sql_types
+from flight_server.engine.declared import definitions
 from flight_server.engine.failures import Failures
 from flight_server.engine.instance import HIDDEN_SCHEMA, Instance
 from flight_server.errors import FailedPreconditionError
@@ -26,6 +27,15 @@ from flight_server.objects.store import ObjectStore
 
 MAX_RELATIONS = 1_000
 """How many relations an instance keeps; the least recently used ones go first."""
+
+
+_DESCRIBED_MARK = "?"
+"""What the names of tables without rows end with, which DESCRIBE reads in the place of views."""
+
+
+def described_relation(name: str) -> str:
+    """Return the relation that has a dataset version's columns with all that it declares, and no rows."""
+    return name + _DESCRIBED_MARK
 
 
 Describe = Callable[[Sequence[str]], Mapping[str, Relation]]
@@ -54,7 +64,8 @@ class Relations:
             missing = [name for name in dict.fromkeys(names) if name not in self._made]
         try:
             if missing:
-                self._make(describe(missing))
+                known = describe([*{name.removesuffix(_DESCRIBED_MARK) for name in missing}])
+                self._make({name: known[name.removesuffix(_DESCRIBED_MARK)] for name in missing})
             yield
         finally:
             with self._lock:
@@ -65,8 +76,13 @@ class Relations:
             with self._lock:
                 if name not in self._made:
                     with self._failures.translated():
-                        self._cursor.execute(f"CREATE VIEW {_qualified(name)} AS {self._select(relation)}")
+                        self._cursor.execute(self._creation(name, relation))
                     self._made[name] = None
+
+    def _creation(self, name: str, relation: Relation) -> str:
+        if name.endswith(_DESCRIBED_MARK):
+            return f"CREATE TABLE {_qualified(name)}({definitions(self._cursor, _schema(relation.schema))})"
+        return f"CREATE VIEW {_qualified(name)} AS {self._select(relation)}"
 
     def _release(self, names: Sequence[str]) -> None:
         self._pins.subtract(names)
@@ -77,7 +93,8 @@ class Relations:
                 del self._pins[name]
         surplus = len(self._made) - MAX_RELATIONS
         for name in [name for name in self._made if name not in self._pins][: max(0, surplus)]:
-            self._cursor.execute(f"DROP VIEW {_qualified(name)}")
+            what = "TABLE" if name.endswith(_DESCRIBED_MARK) else "VIEW"
+            self._cursor.execute(f"DROP {what} {_qualified(name)}")
             del self._made[name]
 
     def select(self, relation: Relation) -> str:
@@ -117,7 +134,8 @@ def _select_group(
     own = by_id(_schema(group.schema))
     columns = [_column(field, types[field.name], own.get(column_id(field))) for field in schema]
     paths = ", ".join(quote.text(_path(stores, bucket, key)) for bucket, key in group.objects)
-    options = _partition_options(own.values())
+    # Statistics leave NaN out: whoever goes by them alone does not find it.
+    options = ", can_have_nan = true" + _partition_options(own.values())
     if object_column is not None:
         columns.append(quote.identifier(object_column))
         options += f", filename = {quote.text(object_column)}"

@@ -67,6 +67,20 @@ class Definitions:
                 self._instance = _locked()
             return _understood(self._instance, columns, name)
 
+    def renamed(self, columns: str, check: str, column: str, new_name: str) -> str:
+        """Return the expression of a CHECK over columns, of which one gets another name."""
+        old, new = quote.identifier(column), quote.identifier(new_name)
+        with self._lock:
+            instance = self._instance = self._instance or _locked()
+            instance.begin()
+            try:
+                instance.execute(f"CREATE TABLE t ({columns}, CHECK ({check}\n))")
+                instance.execute(f"ALTER TABLE t RENAME COLUMN {old} TO {new}")
+                found = instance.execute(_CONSTRAINTS).fetchall()
+            finally:
+                instance.rollback()
+        return next(str(expression) for kind, _, _, expression in found if kind == "CHECK")
+
 
 def _locked() -> duckdb.DuckDBPyConnection:
     instance = duckdb.connect(":memory:")

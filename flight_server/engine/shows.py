@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flight_server.domain.session import DUCKDB_SETTINGS
+from flight_server.domain.session import DUCKDB_SETTINGS, SHOWN_OPTIONS
 from flight_server.engine import quote
 from flight_server.engine.tokens import Reader
 from flight_server.errors import UnimplementedError
@@ -12,6 +12,7 @@ _SESSION = {
     "catalog": "current_database()",
     "schema": "current_schema()",
     "search_path": "array_to_string(current_schemas(true), ',')",
+    **{name: f"session_option({quote.text(name)})" for name in SHOWN_OPTIONS},
 }
 """What SHOW tells of a session beside DuckDB's settings → the expression that gives it."""
 

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import duckdb
 import pyarrow as pa
@@ -15,7 +14,7 @@ from flight_server.engine import quote
 from flight_server.engine.instance import Instance, measure_progress
 from flight_server.engine.sessions import NOTHING, EngineSession
 from flight_server.errors import CallCancelledError
-from flight_server.frames.changes import Namespace, StatementChange, Target
+from flight_server.frames.changes import Namespace, StatementChange, Target, Use
 from flight_server.frames.requests import Relation, TableName
 
 Resolve = Callable[[Sequence[TableName]], Sequence[str]]
@@ -30,13 +29,8 @@ Describe = Callable[[Sequence[str]], Mapping[str, Relation]]
 Rows = Callable[[str], pa.Table]
 """System table → all of its rows."""
 
-
-class FindTarget(Protocol):
-    """Dataset name → what is to be changed; with `creates` it need not exist."""
-
-    def __call__(self, path: Sequence[str], *, creates: bool) -> Target:
-        """Raise NotFoundError, PermissionDeniedError, FailedPreconditionError."""
-
+FindTarget = Callable[[Sequence[str], Use], Target]
+"""Dataset name and its use → what is to be changed. Raises NotFoundError, PermissionDeniedError, …"""
 
 FindNamespace = Callable[[str], Namespace]
 """Name of a schema that is to be made or dropped → what there is."""

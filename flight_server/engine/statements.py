@@ -17,10 +17,12 @@ from flight_server.engine.failures import Failures
 from flight_server.engine.instance import Instance
 from flight_server.engine.introspection import Introspection
 from flight_server.engine.kinds import Execute, Explain, Kind, Pivot, Shown
+from flight_server.engine.parameters import read_table
 from flight_server.engine.parse import ParsedStatement
 from flight_server.engine.preparation import Preparation
 from flight_server.engine.relations import Relations
 from flight_server.engine.sessions import EngineSessions
+from flight_server.engine.several import check, split
 from flight_server.engine.statement import Done, Statement, open_cursor
 from flight_server.engine.streams import batches
 from flight_server.errors import ConflictError, InvalidArgumentError
@@ -59,9 +61,15 @@ class Statements:
         self._effects = Effects(instance, self._preparation, self.sessions, relations)
         self._bindings = Bindings()
 
-    def plan(self, statement: Statement, runs: bool) -> Planned | Done:
-        """Bind a query; run a statement that has effects, if it `runs`, else bind that too."""
+    def plan(self, statement: Statement, runs: bool) -> Planned | Done | list[str]:
+        """Bind a query; run a statement that has effects, if it `runs`, else bind that too.
+
+        Of a text that `runs` and holds several the texts of each are returned, to be run one by one.
+        """
         with self._failures.translated(), open_cursor(self._instance, statement) as cursor:
+            texts = split(statement.sql)
+            if len(texts) > 1:
+                return self._several(cursor, statement, texts, runs)
             sql, kind = self._rewritten(cursor, statement)
             if isinstance(kind, ParsedStatement):
                 return self._plan(cursor, replace(statement, sql=sql), kind, is_shared=sql == statement.sql)
@@ -72,6 +80,18 @@ class Statements:
             binding, is_update = self._effects.bind(cursor, replace(statement, sql=sql), kind)
             digest = _digest(binding)
             return Planned(sql, (), binding, digest, is_update, is_shared=False, has_effects=True)
+
+    def _several(
+        self, cursor: duckdb.DuckDBPyConnection, statement: Statement, texts: list[str], runs: bool
+    ) -> Planned | list[str]:
+        check(texts, partial(self._preparation.read, cursor))
+        if statement.messages and read_table(statement.messages).num_columns:
+            raise InvalidArgumentError("several statements together take no parameters: send them one by one")
+        if runs:
+            return texts
+        binding = Binding(pa.schema([]), pa.schema([]))
+        digest = _digest(binding)
+        return Planned(statement.sql, (), binding, digest, is_update=True, is_shared=False, has_effects=True)
 
     def types(self, schema: pa.Schema) -> tuple[pa.Schema, list[str]]:
         """Return the columns that SQL makes of a dataset's, and DuckDB's names of their types."""
@@ -122,7 +142,7 @@ class Statements:
             table = explain.explain(
                 cursor,
                 explain.options(kind),
-                bound.binding.sql,
+                bound.binding.text,
                 next(bound.rows()),
                 lambda text: self._failures.scrubbed(ready.shown(text)),
             )

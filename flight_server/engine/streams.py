@@ -9,6 +9,7 @@ import pyarrow.types as pat
 
 from flight_server.domain.columns import Kind
 from flight_server.errors import InvalidArgumentError, ResourceExhaustedError
+from flight_server.objects.text_types import from_text, is_text_type
 
 _BATCH_ROWS = 32_768
 _VARIABLE_BATCH_ROWS = (16_384, 256, 8)
@@ -73,4 +74,6 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _cast(column: Any, kind: Kind) -> Any:
-    return pa.nulls(len(column), kind) if pat.is_null(column.type) else column.cast(kind)
+    if pat.is_null(column.type):
+        return pa.nulls(len(column), kind)
+    return from_text(column, kind, is_trusted=True) if is_text_type(kind) else column.cast(kind)

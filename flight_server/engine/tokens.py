@@ -4,7 +4,7 @@ Positions are bytes of the UTF-8 text. Comments are left out.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import duckdb
 
@@ -12,10 +12,10 @@ from flight_server.errors import InvalidArgumentError
 
 _BRACKETS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 _QUOTES = "\"'"
+_COMMENT, _OPERATOR = duckdb.token_type.comment, duckdb.token_type.operator
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One token: its text, where it stands, and how many brackets are open around it."""
 
     text: str
@@ -45,11 +45,11 @@ def tokens(sql: str) -> list[Token]:
     result: list[Token] = []
     depth = 0
     for (start, kind), end in zip(found, ends, strict=True):
-        if kind == duckdb.token_type.comment:
+        if kind == _COMMENT:
             continue
         whole = data[start:end].decode(errors="replace").rstrip()
-        is_operator = kind == duckdb.token_type.operator
-        for piece_start, text in _pieces(whole, start) if is_operator else [(start, whole)]:
+        is_several = len(whole) > 1 and kind == _OPERATOR
+        for piece_start, text in _pieces(whole, start) if is_several else [(start, whole)]:
             opened = _BRACKETS.get(text, 0)
             depth += min(opened, 0)
             result.append(Token(text, piece_start, piece_start + len(text.encode()), depth))

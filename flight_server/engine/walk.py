@@ -25,6 +25,7 @@ from flight_server.frames.requests import TableName
 Node = dict[str, Any]
 
 _NO_LOCATION = 1 << 63
+_ALL_VARIABLES = '"variables"'
 _DESCRIBED = frozenset({"DESCRIBE", "SUMMARY"})
 
 _QUERY_NODE_SUFFIX = "_NODE"
@@ -39,7 +40,8 @@ _WRITE_NODES = frozenset({"INSERT_QUERY_NODE", "UPDATE_QUERY_NODE", "DELETE_QUER
 class TableReference:
     """A dataset named in a statement; `start` and `end` are byte positions, None where unknown.
 
-    `scope` numbers the SELECT whose FROM clause it stands in; `node` is its place in the tree.
+    `scope` numbers the SELECT whose FROM clause it stands in; `node` is its place in the tree. Of one that
+    `is_described` no rows are read.
     """
 
     name: TableName
@@ -48,6 +50,7 @@ class TableReference:
     end: int
     scope: int
     node: Node
+    is_described: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +68,17 @@ class ColumnReference:
 
 
 @dataclass(frozen=True, slots=True)
-class ParameterReference:
-    """A parameter by its number or name; `start` and `end` are byte positions."""
-
-    name: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
 class Write:
-    """The node of a statement that writes, where the name of its target begins, and its text ends."""
+    """The node of a statement that writes, where the name of its target begins, and its text ends.
+
+    `alias` is the name that an INSERT gives its target, which is not in every node.
+    """
 
     node: Node
     start: int
     end: int
     returns_rows: bool
+    alias: str = ""
 
 
 class Walker:
@@ -92,6 +90,7 @@ class Walker:
     def __init__(self, cursor: duckdb.DuckDBPyConnection, write: Write | None) -> None:
         self._cursor = cursor
         self._write = write
+        self._described: set[int] = set()
         self.tables: list[TableReference] = []
         self.columns: list[ColumnReference] = []
         self.parents: dict[int, int] = {}
@@ -99,7 +98,7 @@ class Walker:
         self.functions: set[str] = set()
         self.need = Need.NOTHING
         self.dropped: list[int | None] = []
-        self.parameters: list[ParameterReference] = []
+        self.variables: set[str | None] = set()
         self.target: TableReference | None = None
 
     def walk(self, statement: Node) -> None:
@@ -111,6 +110,8 @@ class Walker:
                 stack.extend((item, known, scope) for item in reversed(node))
             elif isinstance(node, dict):
                 known, scope = self._enter(node, known, scope, stack)
+                if node.get("type") == "VALUE_CONSTANT":
+                    continue  # it holds no names, and a list of VALUES has many
                 skipped = _SKIPPED_OF_WRITE if self._is_write(node) else _SKIPPED
                 children = (value for key, value in node.items() if key not in skipped)
                 stack.extend((child, known, scope) for child in reversed(list(children)))
@@ -148,7 +149,9 @@ class Walker:
         located = start < _NO_LOCATION
         end = start + node["query_location_length"] if located else 0
         name = TableName(path, version, at)
-        self.tables.append(TableReference(name, node["alias"], start if located else None, end, scope, node))
+        place = start if located else None
+        is_described = id(node) in self._described
+        self.tables.append(TableReference(name, node["alias"], place, end, scope, node, is_described))
 
     def _visit(self, kind: str, node: Node, known: frozenset[str], scope: int) -> None:
         if self._is_write(node):
@@ -167,13 +170,9 @@ class Walker:
         table: Node = node["table"] if isinstance(node["table"], dict) else (node.get("table_ref") or {})
         path = tuple((table or node)["qualified_name"]["path"])
         name, start, end = TableName(path), self._write.start, self._write.end
-        self.target = TableReference(name, table.get("alias", ""), start, end, scope, table)
+        alias = table.get("alias") or self._write.alias
+        self.target = TableReference(name, alias, start, end, scope, table)
         self.tables.append(self.target)
-
-    def _parameter(self, node: Node, known: frozenset[str], scope: int) -> None:
-        start = node["query_location"]
-        end = start + node["query_location_length"]
-        self.parameters.append(ParameterReference(node["identifier"], start, end))
 
     def _column(self, node: Node, known: frozenset[str], scope: int) -> None:
         if len(node["column_names"]) > 1:
@@ -198,12 +197,17 @@ class Walker:
                 f"table function {name}() is not served; those that are: {', '.join(sorted(TABLE_FUNCTIONS))}"
             )
         self._needs(METADATA_FUNCTIONS.get(name.lower(), Need.NOTHING))
+        if name.lower() == "duckdb_variables":
+            self.variables.add(None)
 
     def _show(self, node: Node, known: frozenset[str], scope: int) -> None:
         name = str(node["table_name"]).lower()
+        if node["show_type"] == "DESCRIBE":
+            self._described |= {id(each) for each in _nodes(node)}
         if node["show_type"] == "SHOW_SPECIAL" and name in SHOWN:
             self._needs(SHOWN[name])
-            self.functions.add(f"show {name}")
+            if name == _ALL_VARIABLES:
+                self.variables.add(None)
         elif node["show_type"] not in _DESCRIBED and not (
             node["show_type"] == "SHOW" and name in DUCKDB_SETTINGS
         ):
@@ -221,6 +225,8 @@ class Walker:
         _check_function(node)
         self.functions.add(node["function_name"].lower())
         self._needs(SCALAR_NEEDS.get(node["function_name"].lower(), Need.NOTHING))
+        if node["function_name"].lower() == "getvariable":
+            self.variables.add(_literal(node).lower() or None)
 
     def _system_view(self, node: Node, path: tuple[str, ...], scope: int, need: Need) -> None:
         """Note a view of DuckDB's own, which lies in no database of ours."""
@@ -243,12 +249,23 @@ _SKIPPED_OF_WRITE = _SKIPPED | {"table", "table_ref"}
 
 _VISITS = {
     "BASE_TABLE": Walker._table,
-    "VALUE_PARAMETER": Walker._parameter,
     "COLUMN_REF": Walker._column,
     "STAR": Walker._star,
     "TABLE_FUNCTION": Walker._table_function,
     "SHOW_REF": Walker._show,
 }
+
+
+def _nodes(root: Any) -> Iterator[Node]:
+    """Yield all nodes of a tree."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            yield node
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
 
 
 def _ctes(node: Node) -> Iterator[tuple[str, Node]]:

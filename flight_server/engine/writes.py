@@ -54,8 +54,11 @@ def changed(
     before: Before = lambda _text, _runs: None,
 ) -> int:
     """Run a statement and return how many rows it changed in all."""
-    insert = _insert_from_table(cursor, ready, parsed, statement) if statement.messages else None
-    if insert is not None or not statement.messages:
+    has_values = bool(statement.messages and parsed.parameters)
+    if statement.messages and not has_values:
+        parameters.read(cursor, statement.messages, ())  # drivers bind a batch without columns
+    insert = _insert_from_table(cursor, ready, parsed, statement) if has_values else None
+    if insert is not None or not has_values:
         before(insert or ready.sql, [None])
         return _count(cursor, insert or ready.sql, None)
     binding, bound = parameters.bind_values(cursor, ready.sql, statement.messages)

@@ -1,17 +1,26 @@
 """What gateway and engine process tell each other about statements that change datasets.
 
-The engine process asks for the `target` of a statement (fields path, creates) or the `namespace` (field
+The engine process asks for the `target` of a statement (fields path, use) or the `namespace` (field
 name), writes objects for it at once, and answers `done` with the changes that these objects are for. Then it
 waits for `keep` or `discard`, as an upload does.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from flight_server.domain.session import Holding, Verb
 from flight_server.frames.frame import Frame, with_parts
 from flight_server.frames.requests import encode_holdings
+
+
+class Use(StrEnum):
+    """What a statement wants of its target: to make it, to add rows to it, or anything else."""
+
+    CREATE = "create"
+    APPEND = "append"
+    CHANGE = "change"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +38,8 @@ class Target:
     """A dataset or a view that a statement is to change, or the place for one that does not exist yet.
 
     `kind` is table or view. What exists has a `version` (what its changes start from, None where the
-    transaction has made it), and a table a `relation`, a `schema` and its `objects`. `dataset_id` is
-    where objects are written for.
+    transaction has made it), and a table a `relation`, a `schema` and its `objects`; who only adds rows is
+    told of objects where rows are compared with their keys. `dataset_id` is where objects are written for.
     """
 
     exists: bool

@@ -4,7 +4,7 @@
 |---|---|---|---|
 | configure | buckets, memory_bytes, temp_bytes, threads | | ready |
 | ping | | | ready |
-| plan | sql, relations, caller, runs, expected | parameter messages in parts | planned, or done |
+| plan | sql, relations, caller, runs, expected | parameter messages in parts | planned, done or several |
 | execute | sql, relations, caller, query, compression | parameter messages in parts | data…, end (rows) |
 | settle | session, commit | | settled (holdings) |
 | forget | session | | forgotten |
@@ -22,6 +22,7 @@
 A `planned` statement was bound (sql, names, digest, is_update, is_shared; row schema, parameter schema);
 one with effects was `done`, if the request `runs` it (count, verb, holdings, changes; rows as messages and
 schemas of changes in parts). Where it brings `changes` the engine process then waits for `keep` or `discard`.
+A text that holds `several` statements was not run: its `texts` are to be sent one by one.
 A `query` is the id of a statement whose progress is measured; others have none.
 The gateway answers `stored` with `keep` or `discard`. While a plan or an execute is under way the engine
 process may ask questions: `resolve` (names → relations), `qualify` (names → full paths), `describe`

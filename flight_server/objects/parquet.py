@@ -132,7 +132,8 @@ class DatasetWriter:
 
 def _repeats(column: "pa.ChunkedArray[Any]") -> bool:
     """Tell whether a column's first rows repeat often enough for a dictionary to pay."""
-    if pat.is_nested(column.type) or pat.is_boolean(column.type):
+    kind = column.type
+    if pat.is_nested(kind) or pat.is_boolean(kind) or isinstance(kind, pa.BaseExtensionType):
         return False
     sample = column.slice(0, _SAMPLE_ROWS)
     return bool(pc.count_distinct(sample).as_py() * 4 <= len(sample))

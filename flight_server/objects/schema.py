@@ -8,6 +8,7 @@ import pyarrow.types as pat
 
 from flight_server.domain.columns import MAX_COLUMNS, Field, Kind, by_name, conflicts, differences, union
 from flight_server.errors import InvalidArgumentError, SchemaMismatchError
+from flight_server.objects.text_types import JSON, UUID, from_text, is_text_type
 
 MAX_NESTING = 64
 _MAX_DIGITS = 38
@@ -131,6 +132,8 @@ def _storable_schema(schema: pa.Schema) -> pa.Schema:
 
 
 def _column(field: Field) -> Field:
+    if is_text_type(field.type):
+        return pa.field(field.name, JSON if isinstance(field.type, pa.JsonType) else UUID, field.nullable)
     try:
         return _storable_field(field)
     except InvalidArgumentError as error:
@@ -141,15 +144,25 @@ class Conformer:
     """Brings the batches of an upload to a dataset's columns: by name, in its order, widened safely.
 
     With `evolves` columns that only one of the two has are NULL in the other; without it they are
-    a SchemaMismatchError, as are types that do not fit.
+    a SchemaMismatchError, as are types that do not fit. Rows that SQL gave are trusted to be what they say.
     """
 
-    def __init__(self, uploaded: pa.Schema, target: pa.Schema | None, *, evolves: bool = False) -> None:
+    def __init__(
+        self,
+        uploaded: pa.Schema,
+        target: pa.Schema | None,
+        *,
+        evolves: bool = False,
+        is_trusted: bool = False,
+    ) -> None:
         stored = storable_schema(uploaded)
         self.schema = stored if target is None else _target(uploaded, stored, target, evolves=evolves)
         positions = {name: at for at, name in enumerate(by_name(stored))}
         self._order = [positions.get(name) for name in by_name(self.schema)]
-        self._is_identity = uploaded.equals(self.schema, check_metadata=False)
+        self._is_trusted = is_trusted
+        holds_json = any(isinstance(field.type, pa.JsonType) for field in self.schema)
+        is_same = uploaded.equals(self.schema, check_metadata=False)
+        self._is_identity = is_same and (is_trusted or not holds_json)
 
     def conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the batch with the dataset's columns. Raises InvalidArgumentError, for NULL too."""
@@ -157,33 +170,50 @@ class Conformer:
             _check_nulls(batch.columns, self.schema)
             return batch
         columns = [
-            pa.nulls(batch.num_rows, field.type) if at is None else _cast(batch.column(at), field)
+            pa.nulls(batch.num_rows, field.type) if at is None else self._cast(batch.column(at), field)
             for at, field in zip(self._order, self.schema, strict=True)
         ]
         _check_nulls(columns, self.schema)
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
+    def _cast(self, column: Any, field: Field) -> Any:
+        if not is_text_type(field.type) or pat.is_null(column.type):
+            return _cast(column, field)
+        try:
+            return from_text(column, field.type, is_trusted=self._is_trusted)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"column {field.name!r}: {error.message}") from error
+
 
 def _check_nulls(columns: Sequence[Any], schema: pa.Schema) -> None:
     for column, field in zip(columns, schema, strict=True):
         if not field.nullable and column.null_count:
-            raise InvalidArgumentError(f"NOT NULL constraint failed: column {field.name!r} holds NULL")
+            raise InvalidArgumentError(
+                f"NOT NULL constraint failed: column {field.name!r} holds NULL in {column.null_count} of "
+                f"{len(column)} rows: give each of them a value"
+            )
 
 
 def _target(uploaded: pa.Schema, stored: pa.Schema, target: pa.Schema, *, evolves: bool) -> pa.Schema:
     untyped = {field.name.lower() for field in uploaded if pat.is_null(field.type)}
     known = by_name(target)
-    # A column of type null fits any type: it holds nothing but NULL.
-    offered = pa.schema(
-        [
-            known[field.name.lower()] if field.name.lower() in untyped & known.keys() else field
-            for field in stored
-        ]
-    )
+    offered = pa.schema([_offered(field, known.get(field.name.lower()), untyped) for field in stored])
     found = (conflicts if evolves else differences)(offered, target, "the upload")
     if found:
         raise SchemaMismatchError("the schema does not fit the dataset's: " + "; ".join(found))
     return union(target, offered) if evolves else target
+
+
+def _offered(field: Field, wanted: "Field | None", untyped: set[str]) -> Field:
+    """Return a column of an upload as it fits the dataset's, where one of them is only another writing."""
+    if wanted is None:
+        return field
+    # A column of type null fits any type: it holds nothing but NULL.
+    if field.name.lower() in untyped or (is_text_type(wanted.type) and pat.is_string(field.type)):
+        return wanted
+    if is_text_type(field.type) and not is_text_type(wanted.type):
+        return field.with_type(storable_type(field.type))
+    return field
 
 
 def _cast(column: Any, field: Field) -> Any:

@@ -116,6 +116,8 @@ class ObjectStore:
             faults.operate()
             if not self._is_local or not folder.is_dir():
                 self._durable_folders.discard(folder)
+                if self._is_local:
+                    os.stat(self._root)  # made at the start: where it is gone, so are the other objects
                 self._files.create_dir(str(folder), recursive=True)
             faults.operate()
             return ObjectWriter(self, key, self._files.open_output_stream(path, buffer_size=1 << 20))
@@ -141,6 +143,7 @@ class ObjectStore:
         with storage_errors(self.bucket), suppress(FileNotFoundError):
             faults.operate()
             self._files.delete_file(self.path(key))
+        faults.reach(faults.Place.OBJECT_DELETED)
 
 
 def _force(path: Path) -> None:
@@ -206,12 +209,12 @@ class ObjectWriter:
         if self.closed:
             return
         self.closed = True
-        faults.reach("object-written")
+        faults.reach(faults.Place.OBJECT_WRITTEN)
         with storage_errors(self._store.bucket):
             faults.operate()
             self._stream.close()
             self._store.make_durable(self.key)
-        faults.reach("object-closed")
+        faults.reach(faults.Place.OBJECT_CLOSED)
 
     def discard(self) -> None:
         """Close the object and remove it."""

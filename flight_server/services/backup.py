@@ -70,7 +70,7 @@ class Restore:
                     unchecked = await self._check(catalog, dispatcher, totals.objects, progress)
             finally:
                 catalog.close()
-            faults.reach("restore-ready")
+            faults.reach(faults.Place.RESTORE_READY)
             await asyncio.to_thread(stored.replace, self.url, copy)
         return _report(totals) | {"unchecked": unchecked}
 

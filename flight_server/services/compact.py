@@ -231,7 +231,7 @@ class _Run:
         request = _request(service.registry, dataset, group)
         with service.reservations.hold(dataset.id):
             async with self.dispatcher.compact(request, tell) as upload:
-                faults.reach("compact-stored")
+                faults.reach(faults.Place.COMPACT_STORED)
                 self._check_free()
                 rows = sum(stored.rows for stored in upload.objects)
                 known = [ref.rows for ref in group]
@@ -244,7 +244,7 @@ class _Run:
                 )
                 summary = f"compact {_shown(dataset)}: {len(group)} objects into {len(upload.objects)}"
                 await service.committer.commit([change], self.identity.name, summary)
-        faults.reach("compact-committed")
+        faults.reach(faults.Place.COMPACT_COMMITTED)
         self.report.add(group, upload.objects)
         return rows
 

@@ -1,8 +1,10 @@
 """Ingest: an upload becomes objects of one dataset, recorded by one commit."""
 
+import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -53,6 +55,35 @@ class _Upload:
         if self.existing is None or self.target.mode is IngestMode.REPLACE:
             return b""
         return self.existing.schema or b""
+
+
+class _Ending:
+    """The end of an upload's messages, which a killed client's stream seems to have too.
+
+    Whether it is one is asked at once, while the engine process makes objects durable.
+    """
+
+    def __init__(self, call: CallContext) -> None:
+        self._call = call
+        self._asked: asyncio.Future[bool] | None = None
+
+    async def __aenter__(self) -> "_Ending":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._asked is not None:  # an error must not be sent while the question is on its way
+            await asyncio.gather(self._asked, return_exceptions=True)
+
+    async def after(self, messages: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        """Hand the messages on, and ask when there are no more."""
+        async for message in messages:
+            yield message
+        self._asked = asyncio.ensure_future(self._call.has_left())
+
+    async def check(self) -> None:
+        """Raise CallCancelledError when it was not the client that ended its upload."""
+        if await (self._asked or self._call.has_left()):
+            raise CallCancelledError("the client went away before its upload was complete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +142,20 @@ class IngestService:
             is_digested=terms.idempotency_key is not None,
         )
         with self._reservations.hold(dataset_id):
-            async with self._dispatcher.upload(request, messages) as upload:
-                faults.reach("ingest-objects-stored")
-                # A killed client's stream looks complete at first: only now is its end known to be one.
-                if await call.has_left():
-                    raise CallCancelledError("the client went away before its upload was complete")
+            async with (
+                _Ending(call) as ending,
+                aclosing(ending.after(messages)) as watched,
+                self._dispatcher.upload(request, watched) as upload,
+            ):
+                faults.reach(faults.Place.INGEST_STORED)
+                await ending.check()
                 _check_rows(call, sum(stored.rows for stored in upload.objects))
                 change = _change(call, planned, dataset_id, upload)
                 if checked_append.is_needed(planned.dataset_schema):
                     result = await self._append_checked(call, planned, change, upload)
                 else:
                     result = await self._record(call, planned, change, upload)
-        faults.reach("ingest-committed")
+        faults.reach(faults.Place.INGEST_COMMITTED)
         return result
 
     def _known(self, call: CallContext, target: IngestTarget) -> tuple[str, IngestResult] | None:

@@ -30,6 +30,7 @@ _SESSION = _schema(
     current_schema=pa.utf8(),
     search_path=pa.list_(pa.utf8()),
     namespaces=pa.list_(pa.utf8()),
+    options=pa.map_(pa.utf8(), pa.utf8()),
 )
 _NAMES = _schema(namespace=pa.utf8(), name=pa.utf8(), id=pa.utf8(), is_view=pa.bool_(), definition=pa.utf8())
 _TABLES = pa.schema([*_NAMES, *_schema(rows=pa.int64(), schema=pa.binary())])
@@ -37,11 +38,15 @@ _TABLES = pa.schema([*_NAMES, *_schema(rows=pa.int64(), schema=pa.binary())])
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """From where a statement looks: whose it is, where it looks for bare names, and at what."""
+    """From where a statement looks: whose it is, where it looks for bare names, and at what.
+
+    `options` tells those of its session that have a value.
+    """
 
     identity: Identity
     search_path: Sequence[str]
     snapshot: Snapshot
+    options: Callable[[], Mapping[str, str]] = dict
 
 
 class Introspection:
@@ -69,7 +74,12 @@ class Introspection:
     def _session(self, _after: int | None) -> "_Page":
         path = list(self._view.search_path)
         namespaces = sorted([*self._namespaces(), SYSTEM_SCHEMA])
-        return _SESSION, [(self._view.identity.name, path[0] if path else None, path, namespaces)], None
+        options = list(self._view.options().items())
+        return (
+            _SESSION,
+            [(self._view.identity.name, path[0] if path else None, path, namespaces, options)],
+            None,
+        )
 
     def _listed(self, after: int | None) -> "_Page":
         page, following = self._next(after)

@@ -6,11 +6,18 @@ import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
-from flight_server.dispatch.statements import DoneStatement, PlannedStatement, StatementRequest
+from flight_server.dispatch.statements import (
+    Answer,
+    DoneStatement,
+    PlannedStatement,
+    SeveralStatements,
+    StatementRequest,
+)
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import DatasetTotals
 from flight_server.domain.execution import Execution
@@ -68,7 +75,7 @@ class QueryService:
         """
         query = self._queries.open(call, statement.sql)
         with self._queries.running(query) as execution:
-            answer, transaction, snapshot = await self._run(call, statement, parameters, execution)
+            answer, transaction, snapshot = await self._run_all(call, statement, parameters, execution)
             if isinstance(answer, DoneStatement):
                 execution.rows = answer.count
                 return await self._done(call, answer, statement.transaction_id, query.id)
@@ -162,7 +169,7 @@ class QueryService:
         """Run a statement that has effects; return how many rows it changed."""
         query = self._queries.open(call, statement.sql)
         with self._queries.running(query) as execution:
-            answer, _, _ = await self._run(call, statement, parameters, execution)
+            answer, _, _ = await self._run_all(call, statement, parameters, execution)
             if isinstance(answer, PlannedStatement):
                 raise InvalidArgumentError(
                     "this statement returns rows: send it as a query, not as an update"
@@ -209,18 +216,34 @@ class QueryService:
             planned = await self._dispatcher.plan(replace(request, parameters=parameters, targets=targets))
         return planned if parameters else self._remembered(request, planned)
 
-    async def _run(
+    async def _run_all(
         self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes], execution: Execution
     ) -> tuple[PlannedStatement | DoneStatement, Transaction | None, Snapshot]:
+        """Run the statements of a text one by one, as if each came alone; return what the last one gave."""
+        answer, transaction, snapshot = await self._run(call, statement, parameters, execution)
+        if not isinstance(answer, SeveralStatements):
+            return answer, transaction, snapshot
+        *before, last = [replace(statement, sql=text, expected="") for text in answer.texts]
+        for part in before:
+            done, _, _ = await self._run_all(call, part, (), execution)
+            if isinstance(done, DoneStatement):
+                await self._done(call, done, statement.transaction_id, "")
+        return await self._run_all(call, last, (), execution)
+
+    async def _run(
+        self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes], execution: Execution
+    ) -> tuple[Answer, Transaction | None, Snapshot]:
         """Bind a query, or run a statement that has effects; tell in which transaction, and what it read.
 
+        In a transaction that was aborted there is nothing to do but to end it, which a verb asks for.
         Outside of a transaction one whose changes meet those of others is run again on what these made.
         """
         for attempt in itertools.count(1):
             transaction, snapshot = self._snapshot(call, statement.transaction_id)
             request = self._request(call, statement, transaction, snapshot)
             request = replace(request, parameters=parameters, execution=execution)
-            known = None if parameters else self._known(request)
+            is_new = parameters or (transaction and transaction.is_aborted)
+            known = None if is_new else self._known(request)
             if known is not None and statement.expected in ("", known.digest):
                 return known, transaction, snapshot
             targets = self._writes.targets(call, transaction, snapshot)
@@ -231,6 +254,8 @@ class QueryService:
             except LakehouseError:
                 if not await self._writes.may_run_again(targets, transaction, attempt):
                     raise
+        if transaction is not None and not isinstance(answer, SeveralStatements):
+            transaction.check(answer.verb if isinstance(answer, DoneStatement) else None)
         if isinstance(answer, PlannedStatement) and not parameters:
             answer = self._remembered(request, answer)
         return answer, transaction, snapshot
@@ -309,7 +334,8 @@ class QueryService:
         session = StatementSession(
             fields["session"], fields["settings"], fields["transaction"], fields["has_state"]
         )
-        resolution = StatementResolution(self._names, call.identity, fields["path"], snapshot)
+        shown = partial(self._verbs.options.show, call)
+        resolution = StatementResolution(self._names, call.identity, fields["path"], snapshot, shown)
         return self._ahead(fields["sql"], resolution, session, opened.messages, self._timeout(call))
 
     def _request(
@@ -319,7 +345,7 @@ class QueryService:
         transaction: Transaction | None,
         snapshot: Snapshot,
     ) -> StatementRequest:
-        self._check_length(statement.sql)
+        self._limits.check_length(statement.sql)
         session = self._session(call)
         if transaction is not None:
             session = replace(session, transaction=transaction.unit.hex())
@@ -361,13 +387,6 @@ class QueryService:
         own = session.statement_timeout if session else None
         bounds = [bound for bound in (own, self._limits.timeout) if bound is not None]
         return min(bounds, default=None)
-
-    def _check_length(self, sql: str) -> None:
-        size = len(sql.encode())
-        if size > self._limits.statement_bytes:
-            raise InvalidArgumentError(
-                f"the statement is {size} bytes long, at most {self._limits.statement_bytes} are read"
-            )
 
 
 def _key(request: StatementRequest) -> object:

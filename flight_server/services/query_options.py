@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.errors import InvalidArgumentError
 from flight_server.services.handles import Handles
 from flight_server.services.held import HeldMessages
 from flight_server.services.queries import Queries
@@ -19,6 +20,14 @@ class QueryLimits:
 
     statement_bytes: int
     timeout: float | None
+
+    def check_length(self, sql: str) -> None:
+        """Refuse a text that is too long. Raises InvalidArgumentError."""
+        size = len(sql.encode())
+        if size > self.statement_bytes:
+            raise InvalidArgumentError(
+                f"the statement is {size} bytes long, at most {self.statement_bytes} are read"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,8 @@ class Names:
         """Return the namespace that a schema name means, None where the caller has none of that name."""
         folded = fold_name(written)
         name = (self.registry.canonical(folded) or folded) if written else None
+        if any(bucket.name == name for bucket in self.visible(identity)):
+            return Namespace(name or "", name or "")  # most calls: the catalog need not be asked
         spaces = self.namespaces(identity, snapshot)
         return next((space for space in spaces if space.name == name), None)
 

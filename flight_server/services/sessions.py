@@ -42,7 +42,8 @@ class Session:
     names are looked for first, `profile`, `statement_timeout` in seconds, `settings` of DuckDB. `holdings`
     say what an engine process keeps for it, `transaction_id` is the open transaction. `last_used` is a
     monotonic time in seconds, `created_at` in microseconds since 1970 UTC. `key` is what it was found by
-    (token or peer), None for a transient one.
+    (token or peer), None for a transient one. `left_at` is the monotonic time at which its last call ended,
+    `has_expired` says that it ended because of that.
     """
 
     id: str
@@ -59,7 +60,13 @@ class Session:
     active_calls: int = 0
     was_minted: bool = False
     is_new: bool = False
+    has_expired: bool = False
+    left_at: float = field(default_factory=time.monotonic)
     created_at: int = field(default_factory=lambda: time.time_ns() // 1_000)
+
+    def is_idle(self, seconds: float) -> bool:
+        """Tell whether it has had no call for some seconds."""
+        return not self.active_calls and time.monotonic() - self.left_at > seconds
 
     @property
     def holds_state(self) -> bool:
@@ -81,6 +88,7 @@ class SessionService:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._by_key: dict[str, Session] = {}
         self._callbacks: list[Callable[[Session], None]] = []
+        self._enter_callbacks: list[Callable[[Session], None]] = []
 
     def __len__(self) -> int:
         """Return the number of sessions."""
@@ -89,6 +97,10 @@ class SessionService:
     def on_close(self, callback: Callable[[Session], None]) -> None:
         """Register what is called, once, with each session that ends."""
         self._callbacks.append(callback)
+
+    def on_enter(self, callback: Callable[[Session], None]) -> None:
+        """Register what is called with a session right before each of its calls."""
+        self._enter_callbacks.append(callback)
 
     def mint(self, principal: str) -> tuple[str, Session]:
         """Make a session and the bearer token that finds it.
@@ -164,11 +176,14 @@ class SessionService:
 
     def enter(self, session: Session) -> None:
         """Note that a call of the session begins; `leave` must follow."""
+        for callback in self._enter_callbacks:
+            callback(session)
         session.active_calls += 1
 
     def leave(self, session: Session) -> None:
         """Note that a call of the session is over."""
         session.active_calls -= 1
+        session.left_at = time.monotonic()
         if session.id in self._sessions:
             self._touch(session)
 
@@ -214,6 +229,7 @@ class SessionService:
             if session.active_calls:
                 self._touch(session)
             else:
+                session.has_expired = True
                 self.close(session.id)
 
     def _evict(self) -> None:

@@ -1,6 +1,6 @@
 """Answers what an engine process asks about one statement: what its names mean, and what there is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 
 from flight_server.domain.dataset import (
@@ -44,13 +44,15 @@ class StatementResolution:
         identity: Identity,
         search_path: Sequence[str],
         snapshot: Snapshot,
+        options: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
+        """Answer for a caller at a snapshot; `options` tells those of its session that have a value."""
         self._names = names
         self._identity = identity
         self._search_path = search_path
         self._snapshot = snapshot
         self._found: dict[str, tuple[Dataset, Sequence[DatasetChange]]] = {}
-        self._introspection = Introspection(names, View(identity, search_path, snapshot))
+        self._introspection = Introspection(names, View(identity, search_path, snapshot, options))
 
     def resolve(self, names: Sequence[TableName]) -> list[str]:
         """Return the relation of each dataset name. Raises NotFoundError."""

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from flight_server.domain import declarations
 from flight_server.domain.bucket import RESERVED_NAMES
 from flight_server.domain.dataset import (
     ChangeMode,
@@ -90,22 +91,24 @@ class StatementTargets:
         """Let go of what is reserved for the statement's objects."""
         self._held.close()
 
-    def target(self, path: Sequence[str], creates: bool) -> said.Target:
+    def target(self, path: Sequence[str], use: said.Use) -> said.Target:
         """Return what a name means that is to be changed, or where it is to be created.
 
         Raises NotFoundError, PermissionDeniedError, FailedPreconditionError or UnimplementedError.
         """
         name = TableName(tuple(path))
-        if time_travel.unversioned(name) != name:
+        if use is said.Use.CREATE:
+            check_dataset_name(path[-1])
+        elif time_travel.unversioned(name) != name:
             raise InvalidArgumentError(f"{path[-1]!r} is an old version and cannot be changed")
         spaces, table = self._resolution.place(path)
         if spaces == [SYSTEM_SCHEMA]:
             raise UnimplementedError("system tables show what there is and cannot be changed")
-        if not creates:
-            return self._existing(name)
+        if use is not said.Use.CREATE:
+            return self._existing(name, use)
         namespace = self._space(self._writer.home if len(path) == 1 else spaces[0])
         found = self._names.find((namespace.name,), table, self._writer.snapshot)
-        return self._target(found) if found is not None else self._place(namespace, table)
+        return self._target(found, use) if found is not None else self._place(namespace, table)
 
     def _space(self, name: str) -> Namespace:
         writer = self._writer
@@ -113,17 +116,18 @@ class StatementTargets:
         self._names.check_change(writer.identity, namespace)
         return namespace
 
-    def _existing(self, name: TableName) -> said.Target:
+    def _existing(self, name: TableName, use: said.Use) -> said.Target:
         (relation,) = self._resolution.resolve([name])
         if is_system(relation):
             raise UnimplementedError("system tables show what there is and cannot be changed")
-        return self._target(self._resolution.dataset(relation))
+        return self._target(self._resolution.dataset(relation), use)
 
-    def _target(self, dataset: Dataset) -> said.Target:
+    def _target(self, dataset: Dataset, use: said.Use) -> said.Target:
         namespace = self._space(dataset.namespace)
         relation = self._resolution.relation(dataset)
         schema, version = dataset.schema or b"", dataset.version or None
-        located = self._resolution.refs(relation) if dataset.kind == Kind.TABLE else []
+        is_read = dataset.kind == Kind.TABLE and (use is not said.Use.APPEND or _has_keys(schema))
+        located = self._resolution.refs(relation) if is_read else []
         refs = {place: (ref.bucket, ref.key) for ref, place in located}
         self._tell(dataset.id, _Target(namespace, dataset.name, version, schema, refs))
         objects = tuple(said.TargetObject(*place, ref.rows, ref.schema or schema) for ref, place in located)
@@ -133,7 +137,6 @@ class StatementTargets:
         )  # fmt: skip
 
     def _place(self, namespace: Namespace, table: str) -> said.Target:
-        check_dataset_name(table)
         key = (namespace.name, fold_name(table))
         dataset_id = self._new.setdefault(key, str(uuid.uuid4()))
         self._tell(dataset_id, _Target(namespace, table, None, b""))
@@ -157,7 +160,8 @@ class StatementTargets:
             self._names.check_change(writer.identity, place)
             return said.Namespace(False, place.name, place.bucket)
         held = datasets(self._names, writer.snapshot, DatasetFilter((found.name,)))
-        return said.Namespace(True, found.name, found.bucket, tuple(self._target(item) for item in held))
+        targets = tuple(self._target(item, said.Use.CHANGE) for item in held)
+        return said.Namespace(True, found.name, found.bucket, targets)
 
     async def record(self, changes: Sequence[said.StatementChange]) -> None:
         """Commit or stage what the statement has done. Raises what the commit raises."""
@@ -211,6 +215,10 @@ _CHECKS: Mapping[Kind, Callable[[StatementTargets, said.StatementChange], Datase
     Kind.VIEW: StatementTargets._dataset_change,
     Kind.SCHEMA: StatementTargets._schema_change,
 }
+
+
+def _has_keys(schema: bytes) -> bool:
+    return declarations.CONSTRAINTS in schema and bool(declarations.keys(declarations.read(schema)))
 
 
 def _check_namespace_name(name: str) -> None:

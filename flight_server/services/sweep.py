@@ -95,10 +95,10 @@ class SweepService:
             doomed.setdefault(bucket, []).append(item)
             count.add(item.bytes)
         if not asked.dry_run:
-            faults.reach("sweep-buried")
+            faults.reach(faults.Place.SWEEP_BURIED)
             for bucket, objects in doomed.items():
                 await self.dispatcher.delete(bucket, [item.key for item in objects])
-            faults.reach("sweep-deleted")
+            faults.reach(faults.Place.SWEEP_DELETED)
         return {
             "versions": expired.versions,
             "expired": count.report(),
@@ -121,9 +121,9 @@ class SweepService:
             for key in dead:
                 count.add(old[key].bytes)
             if dead and not asked.dry_run:
-                faults.reach("sweep-buried")
+                faults.reach(faults.Place.SWEEP_BURIED)
                 await self.dispatcher.delete(bucket.name, dead)
-                faults.reach("sweep-deleted")
+                faults.reach(faults.Place.SWEEP_DELETED)
 
     def _unused(self, page: Sequence[ListedObject], older_than: float) -> list[ListedObject]:
         staged, writing = self.in_use.staged(), self.in_use.writing()

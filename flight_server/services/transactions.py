@@ -1,7 +1,10 @@
 """Transactions: a snapshot of the catalog to read from, and changes that one commit will make.
 
-    begun ──first statement──▶ reading at a commit ──commit──▶ gone, changes committed
-      └──────────────rollback, or its session ends──────────▶ gone, changes discarded
+    begun ──first statement──▶ reading at a commit ──first change──▶ written ──commit──▶ gone, committed
+      ▲                             │                                   │
+      └──────── idle too long ──────┘                                   └─ idle too long ─▶ aborted
+
+From everywhere a rollback, or the end of the session, leads to gone, with all changes discarded.
 
 A transaction that SQL begins (BEGIN) belongs to its session, and every statement of the session joins
 it. One that the protocol begins (BeginTransaction) lives until EndTransaction: there SQL's COMMIT and
@@ -10,19 +13,32 @@ ROLLBACK end what it holds, and it begins anew under its id, since clients go on
 1. The snapshot is taken at the first statement and never moves.
 2. What the transaction has written is seen by its own later statements and by nobody else.
 3. Commit makes all staged changes one commit of the catalog; when that fails, nothing of them stays.
+4. One that is idle too long lets go of its snapshot, and of what it has written: then every statement in it
+   is refused until its client ends it. Where its session has expired meanwhile, the next one goes on with it.
 """
 
 import asyncio
 import secrets
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.domain import faults
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import DatasetChange
 from flight_server.domain.recent import RecentMap
+from flight_server.domain.session import Verb
 from flight_server.domain.staging import Snapshot, settled
-from flight_server.errors import AlreadyExistsError, ConflictError, NotFoundError
+from flight_server.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    LakehouseError,
+    NotFoundError,
+    StateLostError,
+    UnavailableError,
+)
 from flight_server.services.commits import Committer
 from flight_server.services.connections import Sockets
 from flight_server.services.sessions import Session, SessionService
@@ -36,32 +52,50 @@ class Transaction:
     """One open transaction; used from the event loop only.
 
     `sockets` tell the connection that began it, for sessions that are found by their address. `unit` names
-    what is between two commits, `is_sql` says that SQL began it.
+    what is between two commits, `is_sql` says that SQL began it. One that `is_aborted` had changes, which
+    are discarded, and waits for its client to end it. `used_at` is a monotonic time.
     """
 
     id: bytes
     principal: str
     session_id: str
     is_sql: bool = False
+    is_aborted: bool = False
+    used_at: float = field(default_factory=time.monotonic)
     unit: bytes = field(default_factory=lambda: secrets.token_bytes(_ID_BYTES))
     snapshot: int | None = None
     sockets: frozenset[str] = frozenset()
     changes: list[DatasetChange] = field(default_factory=list)
 
+    def check(self, verb: Verb | None = None) -> None:
+        """Raise ConflictError when it was aborted: then verbs may end it, and nothing else can be done."""
+        if self.is_aborted and verb is None:
+            raise ConflictError(
+                "the transaction was rolled back because its session ended or was idle too long: "
+                "ROLLBACK, begin anew"
+            )
+
 
 class TransactionService:
-    """The open transactions of this gateway."""
+    """The open transactions of this gateway.
 
-    def __init__(self, committer: Committer, sessions: SessionService, dispatcher: Dispatcher) -> None:
+    `_left` are those whose session expired, by id and by what the session was found by.
+    """
+
+    def __init__(
+        self, committer: Committer, sessions: SessionService, dispatcher: Dispatcher, idle_seconds: float
+    ) -> None:
         self._committer = committer
         self._sessions = sessions
         self._dispatcher = dispatcher
         self._sockets = Sockets()
         self._open: dict[bytes, Transaction] = {}
         self._committed: RecentMap[bytes, Transaction] = RecentMap(_REMEMBERED)
-        self._abandoned: RecentMap[bytes, str] = RecentMap(_REMEMBERED)
+        self._left: RecentMap[bytes | str, Transaction] = RecentMap(_REMEMBERED)
+        self._idle_seconds = idle_seconds
         self._discarding: set[asyncio.Task[None]] = set()
         sessions.on_close(self._abandon)
+        sessions.on_enter(self._check_current)
 
     def begin(self, call: CallContext, is_sql: bool = False) -> bytes:
         """Begin a transaction in the call's session and return its id."""
@@ -73,20 +107,60 @@ class TransactionService:
         return transaction.id
 
     def get(self, call: CallContext, transaction_id: bytes) -> Transaction:
-        """Return an open transaction of the caller.
-
-        Raises NotFoundError, or ConflictError when it had changes and was abandoned.
-        """
-        transaction = self._open.get(transaction_id)
-        if self._abandoned.get(transaction_id) == call.identity.name:
-            raise ConflictError(
-                "the transaction was rolled back because its session ended or was idle too long: begin anew"
-            )
+        """Return an open transaction of the caller, perhaps an aborted one. Raises NotFoundError."""
+        transaction = self._open.get(transaction_id) or self._taken_up(call, transaction_id)
         if transaction is None or transaction.principal != call.identity.name:
             raise NotFoundError(
                 "no such transaction: it has ended, or it was never begun here; begin a new one"
             )
+        return self._renewed(transaction)
+
+    def _renewed(self, transaction: Transaction) -> Transaction:
+        """Return a transaction that is used from now on; one that was idle too long has let go."""
+        self._check_idle(transaction)
+        transaction.used_at = time.monotonic()
         return transaction
+
+    def _check_current(self, session: Session) -> None:
+        found = None if session.transaction_id is None else self._open.get(session.transaction_id)
+        if found is not None:
+            self._check_idle(found)
+
+    def _check_idle(self, transaction: Transaction) -> None:
+        session = self._sessions.find(transaction.session_id)
+        is_idle = session is None or session.is_idle(self._idle_seconds)
+        if is_idle and time.monotonic() - transaction.used_at > self._idle_seconds:
+            self._let_go(transaction)
+
+    def _let_go(self, transaction: Transaction) -> None:
+        """Take a transaction's snapshot and changes away: of these others may read no longer."""
+        transaction.snapshot = None
+        if transaction.changes:
+            transaction.is_aborted, transaction.unit = True, secrets.token_bytes(_ID_BYTES)
+            changes, transaction.changes = transaction.changes, []
+            task = asyncio.ensure_future(self._discard(changes))
+            self._discarding.add(task)
+            task.add_done_callback(self._discarding.discard)
+
+    def _taken_up(self, call: CallContext, known_by: bytes | str) -> Transaction | None:
+        """Let a session go on with a transaction whose own expired, found by its id or by the key of that."""
+        left = self._left.get(known_by)
+        session = self._sessions.get(call.session_id)
+        if left is None or left.principal != call.identity.name:
+            return None
+        if isinstance(known_by, str) and self._is_of_another(session, left):
+            return None
+        self._left.pop(left.id)
+        self._left.pop(session.key)
+        left.session_id, left.sockets = session.id, self._sockets.of(session.key)
+        self._open[left.id] = left
+        session.transaction_id = left.id
+        return left
+
+    def _is_of_another(self, session: Session, transaction: Transaction) -> bool:
+        """Tell whether another connection, whose address the session's has now, began a transaction."""
+        sockets = self._sockets.of(session.key) if transaction.sockets else frozenset()
+        return bool(sockets) and sockets.isdisjoint(transaction.sockets)
 
     def joined(self, call: CallContext, transaction_id: bytes | None) -> Transaction | None:
         """Return the transaction that a statement belongs to: its own, else the one that SQL began.
@@ -101,9 +175,12 @@ class TransactionService:
     def of_ingest(self, call: CallContext, transaction_id: bytes | None) -> Transaction | None:
         """Return the transaction that an ingest belongs to: its own, else the session's open one.
 
-        Raises NotFoundError.
+        Raises NotFoundError, or ConflictError when it was aborted.
         """
-        return self.of_session(call) if transaction_id is None else self.get(call, transaction_id)
+        found = self.of_session(call) if transaction_id is None else self.get(call, transaction_id)
+        if found is not None:
+            found.check()
+        return found
 
     def get_read(self, call: CallContext, unit: bytes) -> Transaction:
         """Return the transaction whose unit a statement began to read in: open, or with its commit asked for.
@@ -118,8 +195,11 @@ class TransactionService:
         return found
 
     async def begin_sql(self, call: CallContext, transaction_id: bytes | None) -> None:
-        """Begin a transaction by SQL; does nothing where one is open."""
-        if transaction_id is None and self.of_session(call) is None:
+        """Begin a transaction by SQL; does nothing where one is open. Raises ConflictError."""
+        found = None if transaction_id is not None else self.of_session(call)
+        if found is not None:
+            found.check()
+        elif transaction_id is None:
             self.begin(call, is_sql=True)
 
     async def end_sql(self, call: CallContext, transaction_id: bytes | None, commit: bool) -> None:
@@ -130,6 +210,7 @@ class TransactionService:
         elif found is not None:
             ended = replace(found)
             found.unit, found.snapshot, found.changes = secrets.token_bytes(_ID_BYTES), None, []
+            found.is_aborted = False
             await self._finish(ended, commit)
 
     def successor(self, call: CallContext, transaction_id: bytes) -> bytes | None:
@@ -145,13 +226,12 @@ class TransactionService:
         One that another connection began, from the address that this one has now, is rolled back.
         """
         session = self._sessions.get(call.session_id)
-        transaction = self._open.get(session.transaction_id) if session.transaction_id is not None else None
-        if transaction is not None and transaction.sockets:
-            sockets = self._sockets.of(session.key)
-            if sockets and sockets.isdisjoint(transaction.sockets):
-                self._abandon(session)
-                session.transaction_id = transaction = None
-        return transaction
+        open_id = session.transaction_id
+        transaction = self._taken_up(call, session.key) if open_id is None else self._open.get(open_id)
+        if transaction is not None and self._is_of_another(session, transaction):
+            self._abandon(session)
+            session.transaction_id = transaction = None
+        return None if transaction is None else self._renewed(transaction)
 
     def snapshot(self, transaction: Transaction | None) -> Snapshot:
         """Return what a statement of a transaction reads, which takes its commit at the first one.
@@ -167,21 +247,26 @@ class TransactionService:
     @property
     def oldest_snapshot(self) -> int | None:
         """The oldest commit that an open transaction reads at."""
+        self._expire()
         return min((o.snapshot for o in self._open.values() if o.snapshot is not None), default=None)
 
     def staged_keys(self) -> set[str]:
         """Return the keys of all objects that open transactions will commit."""
+        self._expire()
         staged = [change for open_ in self._open.values() for change in open_.changes]
         return {stored.key for change in staged for stored in change.objects}
 
     def rewritten(self) -> set[str]:
         """Return the ids of the datasets whose objects open transactions will replace."""
+        self._expire()
         staged = [change for open_ in self._open.values() for change in open_.changes]
         return {change.dataset_id for change in staged if change.removed}
 
     def stage(self, call: CallContext, transaction: Transaction, changes: Sequence[DatasetChange]) -> None:
-        """Add changes to a transaction. Raises NotFoundError when it ended meanwhile."""
-        self.get(call, transaction.id).changes.extend(changes)
+        """Add changes to a transaction. Raises NotFoundError, ConflictError when it ended meanwhile."""
+        found = self.get(call, transaction.id)
+        found.check()
+        found.changes.extend(changes)
 
     async def end(self, call: CallContext, transaction_id: bytes, commit: bool) -> None:
         """Commit or roll back. Raises NotFoundError, or ConflictError when the commit is not possible."""
@@ -192,15 +277,20 @@ class TransactionService:
     async def _finish(self, transaction: Transaction, commit: bool) -> None:
         is_done = False
         try:
+            if commit:
+                transaction.check()
             if not commit:
                 await self._discard(transaction.changes)
+                faults.reach(faults.Place.TRANSACTION_DISCARDED)
             elif transaction.changes:
                 await self._commit(transaction)
             is_done = commit
         finally:
             session = self._sessions.find(transaction.session_id)
             if session is not None and session.holdings:
-                session.holdings = await self._dispatcher.settle(session.id, is_done)
+                # What went with an engine process is told at the next statement: the commit stands.
+                with suppress(UnavailableError, StateLostError):
+                    session.holdings = await self._dispatcher.settle(session.id, is_done)
 
     async def _commit(self, transaction: Transaction) -> None:
         names = ", ".join(dict.fromkeys(change.name or change.namespace for change in transaction.changes))
@@ -212,6 +302,7 @@ class TransactionService:
             # Any other error leaves open whether the commit was made: then sweep decides.
             await self._discard(transaction.changes)
             raise
+        faults.reach(faults.Place.TRANSACTION_COMMITTED)
         # What an idempotency key shows to be committed already is not committed again.
         pairs = zip(changes, made, strict=True)
         await self._discard([change for change, done in pairs if done.is_repeated], superseded)
@@ -219,7 +310,10 @@ class TransactionService:
     async def _discard(
         self, changes: Sequence[DatasetChange], superseded: Sequence[tuple[str, str]] = ()
     ) -> None:
-        """Remove the objects of changes, and others by (bucket, key)."""
+        """Remove the objects of changes, and others by (bucket, key), as far as storage lets us.
+
+        Whatever ends here has ended already: an error would say otherwise. Sweep removes the rest.
+        """
         doomed: dict[str, list[str]] = {}
         for bucket, key in superseded:
             doomed.setdefault(bucket, []).append(key)
@@ -227,7 +321,8 @@ class TransactionService:
             doomed.setdefault(change.bucket, []).extend(stored.key for stored in change.objects)
         for bucket, keys in doomed.items():
             if keys:
-                await self._dispatcher.delete(bucket, keys)
+                with suppress(LakehouseError):
+                    await self._dispatcher.delete(bucket, keys)
 
     def _forget(self, transaction: Transaction) -> None:
         del self._open[transaction.id]
@@ -239,8 +334,13 @@ class TransactionService:
         """Roll back what a session leaves open when it ends."""
         for transaction in [open_ for open_ in self._open.values() if open_.session_id == session.id]:
             del self._open[transaction.id]
-            if transaction.changes:
-                self._abandoned.put(transaction.id, transaction.principal)
-                task = asyncio.ensure_future(self._discard(transaction.changes))
-                self._discarding.add(task)
-                task.add_done_callback(self._discarding.discard)
+            self._let_go(transaction)
+            if session.has_expired or transaction.is_aborted:
+                self._left.put(transaction.id, transaction)
+            if session.has_expired and transaction.id == session.transaction_id:
+                self._left.put(session.key, transaction)
+
+    def _expire(self) -> None:
+        """Let idle transactions go of what is in the way of others."""
+        for transaction in self._open.values():
+            self._check_idle(transaction)

@@ -68,6 +68,13 @@ def world() -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture
+def empty() -> Iterator[Server]:
+    """A server that holds nothing, for a client that writes."""
+    with serve() as running:
+        yield running
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """What one step of a client gave: a value, or the text of an error."""
@@ -99,10 +106,11 @@ def installed(client: str) -> Path:
     return needs.installed(CLIENTS / client / ".ready", f"the client {client}", "run `make clients`").parent
 
 
-def run_python(client: str, server: Server) -> Lines:
-    """Run the client.py of a folder in its own environment."""
+def run_python(client: str, server: Server, program: str = "client") -> Lines:
+    """Run a program of a client's folder in the client's own environment."""
     folder = installed(client)
-    return lines(run([folder / "bin/python", "-m", f"tests.clients.{client}.client", server.uri]))
+    command = [folder / "bin/python", "-m", f"tests.clients.{client}.{program}", server.uri]
+    return lines(run(command, seconds=110))
 
 
 def check(found: Lines, values: dict[str, Any], errors: dict[str, str]) -> None:

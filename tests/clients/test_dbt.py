@@ -1,11 +1,16 @@
-"""dbt: a project whose model reads sources in two buckets."""
+"""dbt: a project whose model reads sources in two buckets, and dbt's own tests of adapters, which write."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from flight_server.testing import Server
-from tests.clients.conftest import check, run_python
+from tests.clients.conftest import HERE, check, installed, run_python
 
-pytestmark = pytest.mark.dbt
+pytestmark = [pytest.mark.dbt, pytest.mark.timeout(120)]
 
 MODEL = """\
 select people.name, animals.legs
@@ -32,3 +37,23 @@ VALUES = {
 
 def test_dbt_reads_everything_there_is(world: Server) -> None:
     check(run_python("dbt", world), VALUES, {})
+
+
+OWN = {"basic": 12, "incremental": 20, "seed": 16, "snapshot": 20}
+"""How many tests each module of tests/clients/dbt/adapter has; none may be skipped."""
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("module", OWN)
+def test_dbts_own_tests_of_adapters_pass(empty: Server, tmp_path: Path, module: str) -> None:
+    folder = installed("dbt") / "bin"
+    # dbt writes its logs below the root.
+    options = ["-q", "-W", "ignore", "-c", "pytest.ini", "--rootdir", tmp_path]
+    done = subprocess.run(
+        [folder / "python", "-m", "pytest", *options, f"adapter_{module}.py"],
+        cwd=HERE / "dbt/adapter",
+        env={**os.environ, "FLIGHT_SQL_PORT": str(empty.port)},
+        capture_output=True,
+        text=True,
+    )
+    assert re.fullmatch(rf"{OWN[module]} passed in .*", done.stdout.splitlines()[-1]), done.stdout[-20_000:]

@@ -42,6 +42,14 @@ VALUES: dict[str, Any] = {
     "sql info": [{"info_name": 0, "value": [0, "flight-server"]}, {"info_name": 8, "value": [3, 1]}],
     "commit": [{"n": 3}],
     "rollback": [{"n": 3}],
+    "create and change": [0, 3, 2, 1, 0, 0],
+    "written": [{"i": 1, "s": "a", "n": 7}, {"i": 2, "s": "B", "n": 7}],
+    "read through a view": [{"i": 1, "n": 7}],
+    "drop a column": [0, 0],
+    "rolled back": [[[{"n": 5}], 1], [{"written": 2, "loaded": 0}]],
+    "committed": [[[{"n": 5}], 1], [{"written": 5, "loaded": 1}]],
+    "ingest": 2,
+    "drop": [0, 0],
     "set options": {"nonsense": "INVALID_NAME"},
     "query of the session's schema": [{"species": "unicorn"}],
     "cancel": "CANCEL_STATUS_CANCELLED",
@@ -61,6 +69,8 @@ ERRORS = {
     "SELECT * FROM nothing": "code = NotFound .*nothing",
     "SELEC 1": "code = InvalidArgument .*syntax error",
     "substrait": "code = Unimplemented .*[Ss]ubstrait",
+    "key that is there": 'code = InvalidArgument .*Duplicate key "i: 1" violates primary key constraint',
+    "conflict": "code = Aborted .*dataset written moved",
     "savepoint": "code = Unimplemented .*[Ss]avepoint",
 }
 LOOKED_INTO = {"tables with schemas", "table types", "type info", "get options", "actions"}
@@ -81,7 +91,7 @@ def found(world: Server) -> Lines:
     return lines(run([program, world.uri]))
 
 
-def test_the_go_client_reads_everything_there_is(found: Lines) -> None:
+def test_the_go_client_reads_and_writes_everything_there_is(found: Lines) -> None:
     check({name: line for name, line in found.items() if name not in LOOKED_INTO}, VALUES, ERRORS)
 
 

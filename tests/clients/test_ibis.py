@@ -5,7 +5,7 @@ import pytest
 from flight_server.testing import Server
 from tests.clients.conftest import check, run_python
 
-pytestmark = pytest.mark.ibis
+pytestmark = [pytest.mark.ibis, pytest.mark.timeout(120)]
 
 CAT = {"species": "cat", "legs": 4}
 DOG = {"species": "dog", "legs": 4}
@@ -80,3 +80,36 @@ ERRORS = {
 
 def test_ibis_reads_everything_there_is(world: Server) -> None:
     check(run_python("ibis", world), VALUES, ERRORS)
+
+
+BIRD = {"species": "bird", "legs": 2}
+FISH = {"species": "fish", "legs": 0}
+
+WRITTEN = {
+    "create_table of a schema": {
+        "n": "!int64",
+        "at": "timestamp(6)",
+        "price": "decimal(9, 2)",
+        "tags": "array<string>",
+    },
+    "create_table of an expression": [[BIRD, CAT, DOG], [{"legs": 2, "n": 1}, {"legs": 4, "n": 2}]],
+    "create_table of Arrow": [BIRD, CAT, DOG],
+    "overwrite": [[FISH], ["legs", "pets", "typed"]],
+    "insert": [{"species": "ant", "legs": 6}, BIRD, CAT, DOG, FISH, {"species": "spider", "legs": 8}],
+    "insert with overwrite": [BIRD, CAT, DOG],
+    "temporary table": [[{"one": 1}], False],
+    "create_view": [[{"species": "cat"}, {"species": "dog"}], [{"legs": n} for n in (2, 4, 4)], False],
+    "raw_sql": [[["bird"]], [CAT, {"species": "dog", "legs": 3}]],
+    "rollback": [4, 2],
+    "truncate_table": [],
+    "create_database": [[{"name": "Rex"}], True, False],
+    "drop_table": [[], []],
+}
+NOT_WRITTEN = {
+    "create_table again": "^ProgrammingError: ALREADY_EXISTS: .*table pets already exists",
+    "drop_table again": "^ProgrammingError: NOT_FOUND: .*no table 'pets'",
+}
+
+
+def test_ibis_makes_fills_and_drops_tables(empty: Server) -> None:
+    check(run_python("ibis", empty, "writes"), WRITTEN, NOT_WRITTEN)

@@ -71,7 +71,7 @@ def known(driver: str, code: int) -> int:
 
 def test_every_part_runs_to_its_end(jdbc: Parts) -> None:
     assert {part: found["all of it"] for part, found in jdbc.items()} == dict.fromkeys(jdbc, Line("done"))
-    assert len(jdbc) == 7
+    assert len(jdbc) == 8
 
 
 PEOPLE = [{"name": "Ada"}, {"name": "Bob"}, {"name": "Cy"}]
@@ -225,6 +225,38 @@ def test_a_batch_is_one_atomic_unit(jdbc: Parts) -> None:
         "all of it": "done",
     }
     check(jdbc["batches"], expected, {"a batch that fails": "on purpose"})
+
+
+BEGUN = [[0, 11, 1], 5, [{"n": 16}], [{"n": 11}]]
+WRITES = {
+    "executeUpdate": [0, 3, 2, 1, 0],
+    "written": [{"i": 1, "s": "a", "price": "3.00"}, {"i": 2, "s": "b", "price": None}],
+    "view": [0],
+    "read through a view": [{"s": "a"}],
+    "executeBatch": 10,
+    "after the batch": [{"n": 12}],
+    "after that batch": [{"n": 12}],
+    "RETURNING": [{"i": 19}],
+    "getPrimaryKeys": ["i"],
+    # commit() and rollback() of both drivers send nothing, so the row is there to be deleted.
+    "rollback of the driver": [1],
+    "before ROLLBACK": BEGUN,
+    "ROLLBACK": [0],
+    "after ROLLBACK": [],
+    "before COMMIT": BEGUN,
+    "COMMIT": [0],
+    "after COMMIT": [{"i": 12}],
+    "drop": [0, 0, 0],
+    "all of it": "done",
+}
+NOT_WRITTEN = {
+    "a batch with a key that is there": r'Duplicate key "i: \d+" violates primary key constraint',
+    "table that was dropped": "no table 'written'",
+}
+
+
+def test_tables_are_made_filled_and_dropped(jdbc: Parts) -> None:
+    check(jdbc["writes"], WRITES, NOT_WRITTEN)
 
 
 def test_a_cancel_or_time_limit_ends_a_query_at_once(jdbc: Parts) -> None:

@@ -16,6 +16,7 @@ VALUES = {
     "values": [{"i": 1, "d": 2.5, "s": "hé", "b": True, "n": None, "l": 7, "x": [0, 255]}],
     "nested": [{"l": [1, 2], "s": {"a": "x"}}],
     "temporary table": [{"i": 1}],
+    "written table": [[{"i": 3}], [{"i": 1, "s": "a"}, {"i": 2, "s": "changed"}]],
     "catalogs": ["lakehouse", "temp"],
     "schemas": [
         {"catalog": "lakehouse", "schema": name} for name in ("primary", "profile:user", "sys", "testing")
@@ -45,7 +46,7 @@ def found(world: Server) -> Lines:
     return lines(run(command, folder, (HERE / "npm/client.mjs").read_text()))
 
 
-def test_the_npm_client_reads_everything_there_is(found: Lines) -> None:
+def test_the_npm_client_reads_and_writes_everything_there_is(found: Lines) -> None:
     check({name: line for name, line in found.items() if name not in LOOKED_INTO}, VALUES, ERRORS)
 
 

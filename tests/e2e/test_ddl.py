@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from adbc_driver_flightsql import dbapi
@@ -52,6 +53,7 @@ def test_a_table_is_created_from_columns_or_from_a_query(cursor: dbapi.Cursor, u
     assert rows(cursor, f"FROM {unique_name}") == []
     refused(cursor, f"CREATE TABLE {unique_name}_2 (i INTEGER, j AS (i + 1))", "generated")
     refused(cursor, f"CREATE TABLE {unique_name}_2 (i INTERVAL)", "cannot be stored")
+    refused(cursor, f'CREATE TABLE "{unique_name}@3" (i INTEGER)', "is not a table name.* not ending in '@'")
 
 
 def test_constraints_hold_for_the_batch_and_the_dataset(cursor: dbapi.Cursor, unique_name: str):
@@ -134,6 +136,8 @@ def test_alter_refuses_what_rows_or_constraints_forbid(cursor: dbapi.Cursor, uni
         ("ADD UNIQUE (s)", 'Duplicate key "s: 2"'),
         ("RENAME COLUMN k TO I", "exists already"),
         ("ALTER s TYPE BOOLEAN[]", "INVALID_ARGUMENT|UNIMPLEMENTED"),
+        ("DROP COLUMN k.i", "k.i is a field of a column"),
+        ("RENAME COLUMN k.s TO z", "k.s is a field of a column"),
         ("EXPLODE", "syntax error"),
     ):
         refused(cursor, f"ALTER TABLE {unique_name} {action}", message)
@@ -210,3 +214,56 @@ def test_comments_are_kept_with_the_dataset(cursor: dbapi.Cursor, unique_name: s
     assert rows(cursor, f"SELECT comment FROM duckdb_columns() WHERE table_name = '{unique_name}'") == [
         ("first",)
     ]
+
+
+def test_a_table_is_described_with_all_that_it_declares(cursor: dbapi.Cursor, unique_name: str):
+    definition = "(id INTEGER PRIMARY KEY, a VARCHAR UNIQUE, b INTEGER NOT NULL DEFAULT 7, c DOUBLE)"
+    texts = [
+        f"CREATE TABLE {unique_name} {definition}",
+        f"CREATE VIEW {unique_name}_v AS SELECT b, c FROM {unique_name}",
+    ]
+    asked = [
+        f"DESCRIBE {unique_name}",
+        f"SHOW {unique_name}",
+        f"SELECT * FROM (DESCRIBE {unique_name}_v)",
+        f"DESCRIBE SELECT id, c AS b FROM {unique_name}",
+        f"PRAGMA table_info('{unique_name}')",
+    ]
+    with duckdb.connect() as plain:
+        for text in texts:
+            cursor.execute(text)
+            plain.execute(text)
+        for text in asked:
+            assert rows(cursor, text) == plain.execute(text).fetchall(), text
+    cursor.execute(f"INSERT INTO {unique_name} (id) VALUES (1)")
+    both = f"SELECT count(*) FROM {unique_name}, (DESCRIBE {unique_name})"
+    assert rows(cursor, both) == [(4,)]
+
+
+def test_a_check_follows_its_columns_and_its_table(cursor: dbapi.Cursor, unique_name: str):
+    cursor.execute(
+        f"CREATE TABLE {unique_name} "
+        f"(a INTEGER, b INTEGER, CHECK (a < b AND {unique_name}.a > 0), CHECK (b < 9))"
+    )
+    cursor.execute(f"INSERT INTO {unique_name} VALUES (1, 2)")
+    cursor.execute(f'ALTER TABLE {unique_name} RENAME COLUMN a TO "A b"')
+    cursor.execute(f"ALTER TABLE {unique_name} RENAME TO {unique_name}_r")
+    found = f"SELECT constraint_text FROM duckdb_constraints() WHERE table_name = '{unique_name}_r'"
+    assert rows(cursor, found) == [('CHECK((("A b" < b) AND ("A b" > 0)))',), ("CHECK((b < 9))",)]
+    cursor.execute(f"INSERT INTO {unique_name}_r VALUES (3, 4)")
+    for values in ("(4, 3)", "(0, 3)", "(8, 9)"):
+        refused(cursor, f"INSERT INTO {unique_name}_r VALUES {values}", "CHECK constraint failed")
+
+
+def test_comments_on_a_view_and_its_columns_are_kept(cursor: dbapi.Cursor, unique_name: str):
+    cursor.execute(f"CREATE VIEW {unique_name} AS SELECT 1 AS a, 2 AS b")
+    cursor.execute(f"COMMENT ON VIEW {unique_name} IS 'seen'")
+    cursor.execute(f"COMMENT ON COLUMN {unique_name}.b IS 'second'")
+    assert rows(cursor, f"FROM {unique_name}") == [(1, 2)]
+    assert rows(cursor, f"SELECT comment FROM duckdb_views() WHERE view_name = '{unique_name}'") == [
+        ("seen",)
+    ]
+    found = f"SELECT comment FROM duckdb_columns() WHERE table_name = '{unique_name}' ORDER BY column_index"
+    assert rows(cursor, found) == [(None,), ("second",)]
+    cursor.execute("CREATE TEMP TABLE mine AS SELECT 1 AS a")
+    refused(cursor, "COMMENT ON TABLE mine IS 'x'", "temporary tables take no comments")

@@ -1,8 +1,10 @@
 """INSERT, UPDATE, DELETE and MERGE of datasets: what is written, what is returned, what is refused."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.flight
 import pytest
@@ -75,6 +77,14 @@ def test_parameters_in_many_rows_are_one_commit(cursor: dbapi.Cursor, unique_nam
     )
     assert rows(cursor, f"SELECT id FROM {unique_name} WHERE v = 'last' ORDER BY id") == [(2_001,), (2_002,)]
     assert rows(cursor, f"SELECT count(*) FROM sys.commits WHERE summary LIKE '%{unique_name}%'") == [(6,)]
+
+
+def test_an_insert_in_many_rows_reads_what_it_has_inserted(cursor: dbapi.Cursor, unique_name: str):
+    cursor.adbc_ingest(unique_name, pa.table({"id": [1, 2]}))
+    cursor.executemany(f"INSERT INTO {unique_name} SELECT max(id) + ? FROM {unique_name}", [(10,), (20,)])
+    cursor.execute(f"INSERT INTO {unique_name} SELECT count(*) FROM {unique_name}")
+    cursor.executemany(f"INSERT INTO {unique_name} VALUES (?)", [(7,), (8,)])
+    assert rows(cursor, f"FROM {unique_name} ORDER BY id") == [(1,), (2,), (4,), (7,), (8,), (12,), (32,)]
 
 
 def test_statements_are_described_without_being_run(cursor: dbapi.Cursor, server: Server, unique_name: str):
@@ -158,3 +168,113 @@ def test_several_buckets_in_one_statement(connect: Connect, unique_name: str):
         assert cursor.rowcount == 2
         cursor.execute(f"DELETE FROM lakehouse.testing.{unique_name} WHERE testing.{unique_name}.i = 0")
         assert rows(cursor, f"FROM testing.{unique_name} ORDER BY 1") == [(1,), (2,), (13,), (14,)]
+
+
+STREAMED = (
+    "INSERT INTO s SELECT range, 'y', 1 FROM range(3)",
+    "INSERT INTO s (c, a) SELECT 5, 7",
+    "INSERT INTO s BY NAME SELECT 1 AS c, '12' AS a",
+    "INSERT INTO s AS q (a) (SELECT 3)",
+    "INSERT INTO s FROM s",
+    "INSERT INTO s (a) SELECT a + 100 FROM s AS z WHERE z.a > 5 ORDER BY a",
+    "INSERT INTO s WITH w AS (SELECT 1000 AS a) SELECT a, b, 2 FROM w, (SELECT 'w' AS b)",
+    "WITH w AS (SELECT 2000 AS a) INSERT INTO s (a) FROM w",
+    "INSERT INTO s SELECT a, a, a FROM s WHERE false",
+    "INSERT INTO s (a) SELECT 1 UNION ALL SELECT 2",
+    "INSERT INTO s (b) SELECT 'x'",
+    "INSERT INTO s SELECT 1, 2",
+    "INSERT INTO s SELECT 'abc', 'y', 1",
+    "INSERT INTO s BY NAME SELECT 1 AS nope",
+)
+
+
+def test_an_insert_of_a_query_gives_the_rows_of_duckdb(cursor: dbapi.Cursor, unique_name: str):
+    with duckdb.connect() as plain:
+        for text in ("CREATE TABLE s (a INTEGER NOT NULL, b VARCHAR DEFAULT 'x', c DOUBLE)", *STREAMED):
+            own = re.sub(r"\bs\b", unique_name, text)
+            try:
+                count = plain.execute(text).fetchall()
+            except duckdb.Error:
+                with pytest.raises(dbapi.Error, match="INVALID_ARGUMENT"):
+                    cursor.execute(own)
+                continue
+            cursor.execute(own)
+            assert cursor.rowcount == (count[0][0] if count else 0), text
+        expected = plain.execute("FROM s ORDER BY ALL").fetchall()
+    assert rows(cursor, f"FROM {unique_name} ORDER BY ALL") == expected
+
+
+def test_the_alias_of_an_insert_is_known_in_returning(cursor: dbapi.Cursor, unique_name: str):
+    cursor.execute(f"CREATE TABLE {unique_name} (a INTEGER, b VARCHAR DEFAULT 'x')")
+    returning = f"INSERT INTO {unique_name} AS q (a) VALUES (5) RETURNING q.a, {unique_name}.b, q.*"
+    assert rows(cursor, returning) == [(5, "x", 5, "x")]
+
+
+def test_uuid_and_json_stay_what_they_are(cursor: dbapi.Cursor, unique_name: str):
+    key = "6f1c1a52-5b0b-4a6b-9d3c-0f3c8a6c3b11"
+    cursor.execute(f"CREATE TABLE {unique_name} (u UUID PRIMARY KEY, j JSON)")
+    cursor.execute(f"INSERT INTO {unique_name} VALUES ('{key}', '{{\"a\": [1]}}')")
+    upload = pa.table({"u": [key.replace("6", "7").upper(), None], "j": ["1", None]})
+    assert cursor.adbc_ingest(unique_name, upload.slice(0, 1), mode="append") == 1
+    for bad, message in (
+        (pa.table({"u": ["7"], "j": ["1"]}), "column 'u': a text is no UUID"),
+        (pa.table({"u": [key.replace("6", "8")], "j": ["{"]}), "column 'j': a text is no JSON"),
+        (upload.slice(1), "NOT NULL constraint failed"),
+    ):
+        with pytest.raises(dbapi.Error, match=message):
+            cursor.adbc_ingest(unique_name, bad, mode="append")
+    cursor.execute(f"CREATE TABLE {unique_name}_2 AS FROM {unique_name}")
+    cursor.execute(f"ALTER TABLE {unique_name}_2 ALTER u TYPE VARCHAR")
+    cursor.execute(f"ALTER TABLE {unique_name}_2 ALTER u TYPE UUID")
+    assert rows(cursor, f"SELECT typeof(u), typeof(j), u, j->'a' FROM {unique_name}_2 ORDER BY u") == [
+        ("UUID", "JSON", key, "[1]"),
+        ("UUID", "JSON", key.replace("6", "7"), None),
+    ]
+
+
+def test_nan_is_found_in_objects(cursor: dbapi.Cursor, unique_name: str):
+    of = pa.struct([("f", pa.float32())])
+    cursor.execute(f"CREATE TABLE {unique_name} (k DOUBLE PRIMARY KEY, s STRUCT(f FLOAT))")
+    cursor.execute(f"INSERT INTO {unique_name} VALUES ('nan', {{f: 'nan'}}), (0, {{f: 0}}), (1, {{f: 1}})")
+    other = pa.table({"k": [float("-inf")], "s": [{"f": 2.0}]}, pa.schema([("k", pa.float64()), ("s", of)]))
+    cursor.adbc_ingest(unique_name, other, mode="append")
+    for condition in ("isnan(k)", "k > 5", "k = 'nan'", "s.f > 5", "k = (SELECT max(k) FROM {t})"):
+        found = rows(cursor, f"SELECT count(*) FROM {unique_name} WHERE {condition.format(t=unique_name)}")
+        assert found == [(1,)], condition
+    with pytest.raises(dbapi.Error, match='Duplicate key "k: nan"'):
+        cursor.execute(f"INSERT INTO {unique_name} (k) VALUES ('nan')")
+    cursor.execute(f"UPDATE {unique_name} SET k = 2 WHERE isnan(k)")
+    assert cursor.rowcount == 1
+
+
+def test_words_of_the_clauses_may_be_names(cursor: dbapi.Cursor, unique_name: str):
+    cursor.execute(f"CREATE TABLE {unique_name} (id INTEGER PRIMARY KEY)")
+    cursor.execute(f"INSERT INTO {unique_name} VALUES (9)")
+    source = f"(SELECT id - 1 AS id FROM {unique_name})"
+    insert = (
+        f"INSERT INTO {unique_name} SELECT x.id FROM {source} x JOIN {source} conflict ON conflict.id = x.id"
+    )
+    assert rows(cursor, f"{insert} RETURNING id") == [(8,)]
+    assert rows(cursor, f"{insert} ON CONFLICT DO NOTHING RETURNING id") == [(7,)]
+    cursor.execute(insert.replace("INSERT", "INSERT OR IGNORE"))
+    assert cursor.rowcount == 1
+
+
+def test_rows_as_values_have_the_columns_of_their_table(
+    server: Server, cursor: dbapi.Cursor, unique_name: str
+):
+    cursor.execute(f'CREATE TABLE {unique_name} (id INTEGER, "~object0" VARCHAR)')
+    cursor.execute(f"INSERT INTO {unique_name} VALUES (1, 'a'), (2, 'b')")
+    cursor.execute(f"INSERT INTO {unique_name} VALUES (3, 'c')")
+    with dbapi.connect(server.uri, autocommit=True) as connection, connection.cursor() as direct:
+        for text in ('error("~object1")', "error(COLUMNS('~.*'))"):  # run without being bound before
+            direct.adbc_statement.set_sql_query(f"DELETE FROM {unique_name} WHERE {text}")
+            with pytest.raises(dbapi.Error, match=r"not found|STAR expression"):
+                direct.adbc_statement.execute_update()
+    cursor.execute(f"DELETE FROM {unique_name} AS t WHERE t = {{'id': 2, '~object0': 'b'}}")
+    assert cursor.rowcount == 1
+    cursor.execute(
+        f"MERGE INTO {unique_name} t USING (SELECT 3 AS id) s ON t::VARCHAR LIKE '{{%: ' || s.id || '%c}}' "
+        "WHEN MATCHED THEN UPDATE SET \"~object0\" = 'found'"
+    )
+    assert rows(cursor, f"FROM {unique_name} ORDER BY id") == [(1, "a"), (3, "found")]

@@ -1,19 +1,14 @@
-"""Random statements that write: the same rows, counts, returned rows and errors as plain DuckDB's."""
+"""Random statements that write rows: the same rows, counts, returned rows and errors as plain DuckDB's."""
 
-import itertools
 from collections.abc import Iterator
-from typing import Any
 
-import duckdb
 import pytest
 from adbc_driver_flightsql import dbapi
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flight_server.testing import Server
-
-Cursor = dbapi.Cursor
-Outcome = tuple[str, int, list[Any]]
+from tests.e2e.like_duckdb import SETTINGS, Cursor, compare
 
 small = st.integers(0, 7)
 predicates = st.one_of(
@@ -25,6 +20,7 @@ predicates = st.one_of(
     st.builds("s IS NULL OR g % {} = 0".format, st.integers(1, 4)),
     st.just("id IN (SELECT id FROM {t} ORDER BY id DESC LIMIT 2)"),
     st.just("row_number() OVER () > 0 IS NULL"),
+    st.builds("CAST({{t}} AS VARCHAR) LIKE '%{}%'".format, small),
     st.just("true"),
 )
 assignments = st.one_of(
@@ -77,72 +73,26 @@ statements = st.one_of(
         st.sampled_from(["", " RETURNING merge_action, {t}.id"]),
     ),
 )
-_numbers = itertools.count()
+PLACES = {"t": "", "u": "testing."}
+"""The table that is written, and one in another bucket."""
+
+COLUMNS = (
+    "id INTEGER, g INTEGER DEFAULT 5, s VARCHAR",
+    "id INTEGER PRIMARY KEY, g INTEGER DEFAULT 5, s VARCHAR",
+    "id INTEGER UNIQUE, g INTEGER NOT NULL DEFAULT 5 CHECK (g < 20), s VARCHAR CHECK (s <> 'gone')",
+    "id INTEGER NOT NULL, g INTEGER DEFAULT 5, s VARCHAR, PRIMARY KEY (id, g)",
+)
 
 
-def outcome(execute: Any, sql: str) -> Outcome:
-    """Return the class of error, the count, and the rows in an order of their own."""
-    try:
-        count, found = execute(sql)
-    except (duckdb.Error, dbapi.Error) as error:
-        text = str(error)
-        kind = "constraint" if "onstraint" in text or "uplicate key" in text else "refused"
-        return (kind, 0, [])
-    return "", count, sorted(found, key=repr)
-
-
-class Ours:
-    """The tables on the server: `t` in three objects."""
-
-    def __init__(self, cursor: Cursor, keyed: bool) -> None:
-        self.names = {name: f"{name}_{next(_numbers)}_like" for name in ("t", "u")}
-        self._cursor = cursor
-        for sql in definitions(keyed):
-            self.run(sql)
-
-    def run(self, sql: str) -> tuple[int, list[Any]]:
-        self._cursor.execute(sql.format(**self.names))
-        found = self._cursor.fetchall()
-        return self._cursor.rowcount, found
-
-
-class Theirs:
-    """The same tables in plain DuckDB."""
-
-    def __init__(self, keyed: bool) -> None:
-        self._connection = duckdb.connect()
-        for sql in definitions(keyed):
-            self.run(sql)
-
-    def run(self, sql: str) -> tuple[int, list[Any]]:
-        found = self._connection.execute(sql.format(t="t", u="u")).fetchall()
-        writes = sql.split(None, 1)[0] not in ("FROM", "SELECT") and "RETURNING" not in sql
-        return (found[0][0] if found else 0, []) if writes else (len(found), found)
-
-
-def definitions(keyed: bool) -> Iterator[str]:
-    yield f"CREATE TABLE {{t}} (id INTEGER{' PRIMARY KEY' if keyed else ''}, g INTEGER DEFAULT 5, s VARCHAR)"
-    yield "CREATE TABLE {u} AS SELECT x::INTEGER AS k, (x * 3 % 5)::INTEGER AS v FROM range(2, 9) r(x)"
-    yield "INSERT INTO {t} VALUES (0, 0, 'zero'), (1, 1, NULL), (2, 2, 'two')"
-    yield "INSERT INTO {t} SELECT x, x % 3, 'many' FROM range(3, 6) r(x)"
-    yield "INSERT INTO {t} (id) VALUES (6)"
-
-
-def compare(cursor: Cursor, keyed: bool, transaction: bool, script: list[str]) -> None:
-    ours, theirs = Ours(cursor, keyed), Theirs(keyed)
-    if transaction:
-        cursor.execute("BEGIN")
-    try:
-        for sql in script:
-            expected = outcome(theirs.run, sql)
-            assert outcome(ours.run, sql) == expected, sql
-            assert outcome(ours.run, "FROM {t}")[2] == outcome(theirs.run, "FROM {t}")[2], sql
-    finally:
-        if transaction:
-            cursor.execute("COMMIT")
-    assert outcome(ours.run, "FROM {t}")[2] == outcome(theirs.run, "FROM {t}")[2]
-    for name in ours.names.values():
-        cursor.execute(f"DROP TABLE {name}")
+def definitions(columns: str) -> list[str]:
+    """Return what makes the tables: `t` in three objects."""
+    return [
+        f"CREATE TABLE {{t}} ({columns})",
+        "CREATE TABLE {u} AS SELECT x::INTEGER AS k, (x * 3 % 5)::INTEGER AS v FROM range(2, 9) r(x)",
+        "INSERT INTO {t} VALUES (0, 0, 'zero'), (1, 1, NULL), (2, 2, 'two')",
+        "INSERT INTO {t} SELECT x, x % 3, 'many' FROM range(3, 6) r(x)",
+        "INSERT INTO {t} (id) VALUES (6)",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -151,25 +101,24 @@ def cursor(server: Server) -> Iterator[Cursor]:
         yield opened
 
 
-_OPTIONS = {
-    "deadline": None,
-    "suppress_health_check": list(HealthCheck),
-    "phases": (Phase.explicit, Phase.generate),
+cases = {
+    "columns": st.sampled_from(COLUMNS),
+    "end": st.sampled_from([None, "COMMIT", "ROLLBACK"]),
+    "script": st.lists(statements, min_size=1, max_size=3),
 }
-scripts = st.lists(statements, min_size=1, max_size=3)
 
 
-@settings(max_examples=4, **_OPTIONS)
-@given(keyed=st.booleans(), transaction=st.booleans(), script=scripts)
-def test_random_writes_are_those_of_duckdb(cursor: Cursor, keyed: bool, transaction: bool, script: list[str]):
-    compare(cursor, keyed, transaction, script)
+@settings(max_examples=4, **SETTINGS)
+@given(**cases)
+def test_random_writes_are_those_of_duckdb(cursor: Cursor, columns: str, end: str | None, script: list[str]):
+    compare(cursor, PLACES, definitions(columns), script, ["FROM {t}"], end)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@settings(max_examples=300, **_OPTIONS)
-@given(keyed=st.booleans(), transaction=st.booleans(), script=scripts)
+@settings(max_examples=300, **SETTINGS)
+@given(**cases)
 def test_many_random_writes_are_those_of_duckdb(
-    cursor: Cursor, keyed: bool, transaction: bool, script: list[str]
+    cursor: Cursor, columns: str, end: str | None, script: list[str]
 ):
-    compare(cursor, keyed, transaction, script)
+    compare(cursor, PLACES, definitions(columns), script, ["FROM {t}"], end)

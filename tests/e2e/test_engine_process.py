@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.flight
@@ -40,12 +39,25 @@ def total(uri: str) -> int:
 
 
 def test_the_next_statement_is_answered_by_another_process(fragile: Server) -> None:
-    for _ in range(3):
+    for _ in range(2):
         killed = children(fragile.process.pid)
         kill_engines(fragile)
         assert total(fragile.uri) == 499_500
         eventually(lambda: len([pid for pid in children(fragile.process.pid) if is_alive(pid)]) == 2)
         assert not set(killed) & {pid for pid in children(fragile.process.pid) if is_alive(pid)}
+
+
+def test_a_commit_stands_when_the_engine_process_is_gone(fragile: Server) -> None:
+    with dbapi.connect(fragile.uri) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE brief AS SELECT 1 AS x")
+        cursor.execute("CREATE TABLE lasting AS SELECT 1 AS x")
+        cursor.execute("UPDATE lasting SET x = 2")
+        kill_engines(fragile)
+        connection.commit()
+        with pytest.raises(dbapi.Error, match=r"an engine process ended, and with it .* brief"):
+            cursor.execute("FROM brief")
+        cursor.execute("FROM lasting")
+        assert cursor.fetchall() == [(2,)]
 
 
 @pytest.mark.slow
@@ -97,19 +109,19 @@ def test_an_upload_that_lost_its_engine_fails_and_the_next_one_lands(
 BOMB = "SELECT length(lpad('x', 2000000000, 'y')) AS n"
 
 
-def test_a_statement_that_cannot_be_interrupted_is_ended_at_its_deadline(tmp_path: Path) -> None:
-    with (
-        serve(data_dir=tmp_path, limits={"statement_timeout": 0.5}, engine={"spares": 1}) as server,
-        pyarrow.flight.connect(server.uri) as client,
-    ):
-        eventually(lambda: len(children(server.process.pid)) == 2)
-        engines = children(server.process.pid)
+def test_a_statement_that_cannot_be_interrupted_is_ended_at_its_deadline(fragile: Server) -> None:
+    with dbapi.connect(fragile.uri, autocommit=True) as connection, connection.cursor() as cursor:
+        eventually(lambda: len(children(fragile.process.pid)) == 2)
+        engines = children(fragile.process.pid)
+        cursor.execute("SET statement_timeout = '500ms'")
         began = time.monotonic()
-        with pytest.raises(pyarrow.flight.FlightTimedOutError, match=r"longer than 0\.5 s"):
-            flight_sql.query(client, BOMB)
+        with pytest.raises(dbapi.OperationalError, match=r"longer than 0\.5 s"):
+            cursor.execute(BOMB)
+            cursor.fetchall()
         assert time.monotonic() - began < 3
         eventually(lambda: [is_alive(engine) for engine in engines].count(False) == 1)
-        assert flight_sql.query(client, "SELECT 1 AS x")["x"].to_pylist() == [1]
+        cursor.execute("SELECT 1 AS x")
+        assert cursor.fetchall() == [(1,)]
 
 
 @pytest.mark.stress

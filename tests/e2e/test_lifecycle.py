@@ -119,7 +119,7 @@ def test_a_killed_uploader_leaves_nothing(server: Server, unique_name: str) -> N
         client.get_flight_info(pyarrow.flight.FlightDescriptor.for_path(unique_name))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_ends_the_server_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "flight_server", "serve", "--port", "0", "--data-dir", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from adbc_driver_flightsql import dbapi
 from click.testing import CliRunner, Result
 
 from flight_server.cli import main
-from flight_server.testing import serve
+from flight_server.testing import Server, serve
 
 ROWS_PER_OBJECT = 1_000
 CREATED = "2024-05-01T00:00:00Z"
@@ -23,10 +23,27 @@ CREATED = "2024-05-01T00:00:00Z"
 Run = Callable[..., Result]
 
 
+def run_in(data_dir: Path) -> Run:
+    return lambda *arguments: CliRunner().invoke(main, [*arguments, "--data-dir", str(data_dir)])
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Run the command line on this test's data directory."""
-    return lambda *arguments: CliRunner().invoke(main, [*arguments, "--data-dir", str(tmp_path / "data")])
+    return run_in(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Server]:
+    """A server of its own: migrating sees the whole catalog, and each test leaves it migrated."""
+    with serve() as running:
+        yield running
+
+
+@pytest.fixture
+def run_beside(own: Server) -> Run:
+    """Run the command line on the running server's data directory."""
+    return run_in(own.data_dir)
 
 
 def write_object(root: Path, key: str, start: int) -> dict[str, Any]:
@@ -39,7 +56,7 @@ def write_object(root: Path, key: str, start: int) -> dict[str, Any]:
 
 def write_manifest(folder: Path, *datasets: tuple[str, list[dict[str, Any]]]) -> str:
     entries = [
-        {"id": f"ds-{at}", "name": name, "created_at": CREATED, "objects": objects}
+        {"id": f"{folder.name}-{at}", "name": name, "created_at": CREATED, "objects": objects}
         for at, (name, objects) in enumerate(datasets)
     ]
     manifest = folder / "manifest.json"
@@ -111,8 +128,7 @@ def test_the_command_line_works_beside_a_running_server(tmp_path: Path, run: Run
         assert total(server.uri, "events")[0] == 14 * ROWS_PER_OBJECT
 
 
-def test_every_legacy_url_resolves_before_and_after(tmp_path: Path, run: Run) -> None:
-    data_dir = tmp_path / "data"
+def test_every_legacy_url_resolves_before_and_after(tmp_path: Path, own: Server, run_beside: Run) -> None:
     places = [
         ("primary", "a.parquet", {"bucket": "local"}),
         ("primary", "b.parquet", {}),
@@ -121,44 +137,45 @@ def test_every_legacy_url_resolves_before_and_after(tmp_path: Path, run: Run) ->
         ("_profile_user", "e.parquet", {"key": "lakehouse-profile-user://e.parquet"}),
     ]
     objects = [
-        write_object(data_dir / root, key, at * ROWS_PER_OBJECT) | written
+        write_object(own.data_dir / root, key, at * ROWS_PER_OBJECT) | written
         for at, (root, key, written) in enumerate(places)
     ]
-    run("catalog", "import", write_manifest(tmp_path, ("mixed", objects)))
-    with serve(data_dir=data_dir) as server:
-        before = total(server.uri, "mixed")
-        report = act(server.uri)
-        assert report["renamed"] == {"local": 1, "": 3, "data": 1}
-        assert (report["total"], report["urls_rewritten"], report["unknown"]) == (5, 3, [])
-        assert total(server.uri, "mixed") == before == (5_000, 5_000 * 4_999 // 2)
+    before = act(own.uri)
+    run_beside("catalog", "import", write_manifest(tmp_path, ("mixed", objects)))
+    expected = (5_000, 5_000 * 4_999 // 2)
+    assert total(own.uri, "mixed") == expected
+    report = act(own.uri)
+    assert report["renamed"] == {"local": 1, "": 3, "data": 1}
+    assert (report["total"], report["urls_rewritten"]) == (before["total"] + 5, 3)
+    assert report["unknown"] == before["unknown"]
+    assert total(own.uri, "mixed") == expected
 
 
-def test_an_unknown_bucket_fails_only_statements_that_name_its_dataset(tmp_path: Path, run: Run) -> None:
-    data_dir = tmp_path / "data"
-    good = write_object(data_dir / "primary", "good.parquet", 0)
+def test_an_unknown_bucket_fails_only_statements_that_name_its_dataset(
+    tmp_path: Path, own: Server, run_beside: Run
+) -> None:
+    good = write_object(own.data_dir / "primary", "good.parquet", 0)
     lost = {"bucket": "elsewhere", "key": "x.parquet", "size_bytes": 1, "created_at": CREATED}
     manifest = write_manifest(tmp_path, ("good", [good]), ("bad", [good, lost]))
-    assert run("catalog", "import", manifest).exit_code == 0
-    with serve(data_dir=data_dir) as server:
-        assert act(server.uri)["unknown"] == [{"bucket": "elsewhere", "count": 1}]
-        assert total(server.uri, "good")[0] == ROWS_PER_OBJECT
-        with pytest.raises(dbapi.OperationalError, match="'elsewhere', which is not configured"):
-            total(server.uri, "bad")
+    assert run_beside("catalog", "import", manifest).exit_code == 0
+    assert act(own.uri)["unknown"] == [{"bucket": "elsewhere", "count": 1}]
+    assert total(own.uri, "good")[0] == ROWS_PER_OBJECT
+    with pytest.raises(dbapi.OperationalError, match="'elsewhere', which is not configured"):
+        total(own.uri, "bad")
 
 
-def test_of_two_datasets_of_one_name_the_newest_is_read(tmp_path: Path, run: Run) -> None:
-    data_dir = tmp_path / "data"
-    older = write_object(data_dir / "primary", "older.parquet", 0)
-    newer = write_object(data_dir / "primary", "newer.parquet", 500)
+def test_of_two_datasets_of_one_name_the_newest_is_read(tmp_path: Path, own: Server, run_beside: Run) -> None:
+    older = write_object(own.data_dir / "primary", "older.parquet", 0)
+    newer = write_object(own.data_dir / "primary", "newer.parquet", 500)
     manifest = Path(write_manifest(tmp_path, ("twice", [older]), ("Twice", [newer])))
     entries = json.loads(manifest.read_text())
     entries["datasets"][1]["created_at"] = "2025-01-01T00:00:00Z"
     manifest.write_text(json.dumps(entries))
-    run("catalog", "import", str(manifest))
-    with serve(data_dir=data_dir) as server:
-        assert total(server.uri, "twice")[1] == sum(range(500, 1_500))
-        (duplicate,) = act(server.uri)["duplicates"]
-        assert (set(duplicate["ids"]), duplicate["kept"]) == ({"ds-0", "ds-1"}, "ds-1")
+    run_beside("catalog", "import", str(manifest))
+    assert total(own.uri, "twice")[1] == sum(range(500, 1_500))
+    (duplicate,) = act(own.uri)["duplicates"]
+    older_id, newer_id = (dataset["id"] for dataset in entries["datasets"])
+    assert (set(duplicate["ids"]), duplicate["kept"]) == ({older_id, newer_id}, newer_id)
 
 
 @pytest.mark.slow
@@ -202,7 +219,10 @@ def test_a_data_directory_without_a_catalog_gets_none(tmp_path: Path, run: Run, 
 def test_a_name_that_sql_cannot_reach_is_refused_with_its_entry(tmp_path: Path, run: Run) -> None:
     refused = run("catalog", "import", write_manifest(tmp_path, ("fine", []), ("people@3", [])))
     assert refused.exit_code == 1
-    assert "wrong at the dataset with the id ds-1: 'people@3' is not a table name" in refused.stderr
+    assert (
+        f"wrong at the dataset with the id {tmp_path.name}-1: 'people@3' is not a table name"
+        in refused.stderr
+    )
 
 
 @pytest.mark.slow
@@ -269,6 +289,6 @@ _WRITERS: dict[str, Callable[[Path, dict[str, list[Any]]], None]] = {
 }
 
 
-def test_unknown_keys_of_the_body_are_refused(tmp_path: Path) -> None:
-    with serve(data_dir=tmp_path / "data") as server, pytest.raises(pa.ArrowInvalid, match="dry_run"):
+def test_unknown_keys_of_the_body_are_refused(server: Server) -> None:
+    with pytest.raises(pa.ArrowInvalid, match="dry_run"):
         act(server.uri, b'{"dryrun": true}')

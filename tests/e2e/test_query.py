@@ -240,3 +240,27 @@ def test_altered_and_foreign_tickets_are_not_found(zoo: Server) -> None:
         assert altered != ticket
         with pytest.raises(pa.ArrowKeyError, match="unknown statement handle"):
             client.do_get(pyarrow.flight.Ticket(altered)).read_all()
+
+
+def test_statements_that_change_something_may_stand_together(
+    connect: Callable[..., dbapi.Connection], unique_name: str
+) -> None:
+    with connect() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE TABLE {unique_name} (a INT); INSERT INTO {unique_name} VALUES (1), (2); "
+            f"-- of a table that is new; here\nUPDATE {unique_name} SET a = a + 10 WHERE a = 2;"
+        )
+        assert cursor.rowcount == 1
+        cursor.execute(f"BEGIN; DELETE FROM {unique_name}; ROLLBACK")
+        for text, said in (
+            (f"DELETE FROM {unique_name}; FROM {unique_name}", "a query among them"),
+            (f"DELETE FROM {unique_name}; DELETE FORM {unique_name}", "syntax error"),
+        ):
+            with pytest.raises(dbapi.Error, match=said):
+                cursor.execute(text)
+        with pytest.raises(dbapi.Error, match="together take no parameters"):
+            cursor.execute(f"INSERT INTO {unique_name} VALUES (?); DELETE FROM {unique_name}", [1])
+        with pytest.raises(dbapi.Error, match="nowhere"):
+            cursor.execute(f"INSERT INTO {unique_name} VALUES (5); DELETE FROM nowhere")
+        cursor.execute(f"FROM {unique_name} ORDER BY a")
+        assert cursor.fetchall() == [(1,), (5,), (12,)]

@@ -133,3 +133,40 @@ def test_waiting_for_another_statement_of_the_session_can_be_ended(server: Serve
         with pytest.raises(dbapi.Error, match=r"(?i)cancel"):
             running.result()
         assert rows(other, "FROM kept") == [(1,)]
+
+
+def test_show_tells_the_options_of_a_session(connect: Callable[..., dbapi.Connection]):
+    with connect("testing").cursor() as cursor:
+        assert rows(cursor, "SHOW bucket") == [("testing",)]
+        assert rows(cursor, "SHOW statement_timeout") == [(None,)]
+        cursor.execute("SET statement_timeout = '5min'")
+        cursor.execute("SET profile = user")
+        assert rows(cursor, "SHOW statement_timeout") == [("300000ms",)]
+        assert rows(cursor, "SHOW profile") == [("user",)]
+
+
+def test_variables_are_read_by_names_that_are_constants_or_not(connect: Callable[..., dbapi.Connection]):
+    with connect().cursor() as cursor:
+        for name in ("one", "two"):
+            cursor.execute(f"SET VARIABLE {name} = '{name}'")
+        assert rows(cursor, "SELECT getvariable('ONE'), getvariable('none')") == [("one", None)]
+        assert rows(cursor, "SELECT getvariable('o' || 'ne') || getvariable('two')") == [("onetwo",)]
+        cursor.execute("CREATE TEMP VIEW seen AS SELECT getvariable('two') AS v")
+        assert rows(cursor, "FROM seen") == [("two",)]
+        assert rows(cursor, "SELECT count(*) FROM duckdb_variables()") == [(2,)]
+        with pytest.raises(dbapi.Error, match="cannot read tables or variables"):
+            cursor.execute("CREATE TEMP TABLE d (a VARCHAR DEFAULT getvariable('one'))")
+
+
+def test_temporary_tables_and_views_are_told_apart(connect: Callable[..., dbapi.Connection]):
+    with connect().cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE empty AS SELECT 1 AS i WITH NO DATA")
+        assert rows(cursor, "FROM empty") == []
+        cursor.execute("CREATE TEMP VIEW seen AS FROM empty")
+        for statement in ("INSERT INTO seen VALUES (1)", "DELETE FROM seen"):
+            with pytest.raises(dbapi.Error, match="seen is a temporary view: write to the tables"):
+                cursor.execute(statement)
+        plan = "EXPLAIN (ANALYZE false) SELECT getvariable('q')"
+        assert "_carried_" not in rows(cursor, plan)[0][1]
+        with pytest.raises(dbapi.Error, match=r"INVALID_ARGUMENT.*Cannot combine types"):
+            cursor.execute("VALUES ('x'), (2)")

@@ -65,6 +65,36 @@ def test_a_transaction_reads_its_own_ingests_and_rollback_leaves_nothing(
     assert set(server.data_dir.rglob("*.parquet")) == before
 
 
+@pytest.mark.parametrize("target", ["", "testing", "a schema", "temporary"])
+def test_an_ingest_of_any_mode_into_any_place_is_rolled_back(
+    server: Server, unique_name: str, target: str
+) -> None:
+    schema = f"{unique_name}_schema" if target == "a schema" else target
+    place = {"temporary": True} if schema == "temporary" else {"db_schema_name": schema or None}
+    old, new = f"{unique_name}_old", f"{unique_name}_new"
+    prefix = "temp." if "temporary" in place else f"{schema}." if schema else ""
+    with dbapi.connect(server.uri) as connection, connection.cursor() as cursor:
+        if target == "a schema":
+            cursor.execute(f"CREATE SCHEMA {schema}")
+        cursor.adbc_ingest(old, ROW, mode="create", **place)
+        connection.commit()
+        before = set(server.data_dir.rglob("*.parquet"))
+        cursor.adbc_ingest(new, ROW, mode="create", **place)
+        cursor.adbc_ingest(old, ROW, mode="append", **place)
+        cursor.adbc_ingest(f"{new}er", ROW, mode="create_append", **place)
+        assert count(cursor, f"{prefix}{old}", f"{prefix}{new}", f"{prefix}{new}er") == [2, 1, 1]
+        cursor.adbc_ingest(old, pa.table({"y": ["a", "b", "c"]}), mode="replace", **place)
+        cursor.execute(f"DELETE FROM {prefix}{old} WHERE y = 'a'")
+        assert count(cursor, f"{prefix}{old}") == [2]
+        connection.rollback()
+        cursor.execute(f"SELECT * FROM {prefix}{old}")
+        assert cursor.fetch_arrow_table().equals(ROW)
+        for name in (new, f"{new}er"):
+            with pytest.raises(dbapi.ProgrammingError, match="NOT_FOUND"):
+                count(cursor, f"{prefix}{name}")
+    assert set(server.data_dir.rglob("*.parquet")) == before
+
+
 def test_a_statement_begun_in_a_transaction_can_be_read_after_its_commit(
     server: Server, unique_name: str
 ) -> None:

@@ -65,7 +65,7 @@ CENTS = [Decimal("1200"), None, Decimal("-300")]
 STORED: dict[str, tuple[Any, list[Any]]] = {
     "negative scale": (pa.array(CENTS, pa.decimal128(20, 0)).cast(pa.decimal128(10, -2)), CENTS),
     "scale above precision": (SMALL, [Decimal("0.00012")]),
-    "uuid": (UUID, [b"0123456789abcdef", None]),
+    "uuid": (UUID, ["30313233-3435-3637-3839-616263646566", None]),
     "json": (JSON, ['{"a": 1}', None]),
     "uuid and json in a list": (
         pa.ListArray.from_arrays([0, 2], struct(u=UUID, j=JSON)),

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flight_server.domain import faults
+from flight_server.domain.faults import Place
 from flight_server.testing import serve
 from tests import flight_sql
 
@@ -21,8 +22,17 @@ pytestmark = [pytest.mark.stress, pytest.mark.timeout(300)]
 
 UPLOADS = 6
 ROWS = 1_000
-INGEST = ["ingest-objects-stored", "ingest-committed", "commit-ready", "object-written", "object-closed"]
-SWEEP = ["sweep-buried", "sweep-deleted"]
+INGEST = (
+    Place.INGEST_STORED,
+    Place.INGEST_COMMITTED,
+    Place.COMMIT_READY,
+    Place.COMMIT_MADE,
+    Place.OBJECT_WRITTEN,
+    Place.OBJECT_CLOSED,
+    Place.WRITE_READY,
+)
+SWEEP = (Place.SWEEP_BURIED, Place.SWEEP_DELETED, Place.OBJECT_DELETED)
+COMMANDS = {Place.IMPORT_READY: ["catalog", "import"], Place.MIGRATE_READY: ["migrate"]}
 
 
 def put(client: Any, number: int) -> None:
@@ -129,9 +139,7 @@ def test_a_full_disk_leaves_the_state_before_or_after(tmp_path: Path, fault: Any
         assert stored(tmp_path) == len(expected)
 
 
-@pytest.mark.parametrize(
-    ("place", "command"), [("import-ready", ["catalog", "import"]), ("migrate-ready", ["migrate"])]
-)
+@pytest.mark.parametrize(("place", "command"), COMMANDS.items())
 def test_a_killed_import_or_migration_changed_nothing(tmp_path: Path, place: str, command: list[str]) -> None:
     primary = tmp_path / "primary"
     primary.mkdir()

@@ -20,6 +20,7 @@ import pytest
 from adbc_driver_flightsql import dbapi
 
 from flight_server.domain import faults
+from flight_server.domain.faults import Place
 from flight_server.testing import Server, serve
 from tests import flight_sql
 from tests.stress.test_crash_safety import stored, sweep
@@ -34,6 +35,15 @@ pytestmark = [
 ROWS = 50
 KILLS = 12
 SECONDS = 15
+COMPACT = (
+    Place.COMPACT_STORED,
+    Place.COMPACT_COMMITTED,
+    Place.OBJECT_WRITTEN,
+    Place.WRITE_READY,
+    Place.COMMIT_READY,
+    Place.COMMIT_MADE,
+)
+BACKUP = (Place.BACKUP_HELD, Place.RESTORE_READY)
 FAILURES = (pa.ArrowException, OSError, dbapi.Error, dbapi.Warning)
 
 
@@ -73,7 +83,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.delenv(faults.VARIABLE, raising=False)
 
 
-@pytest.mark.parametrize("place", ["compact-stored", "compact-committed", "object-written", "commit-ready"])
+@pytest.mark.parametrize("place", COMPACT)
 def test_a_killed_compaction_changes_no_row(
     tmp_path: Path, killed_at: Any, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -165,7 +175,7 @@ def test_compaction_beside_appends_updates_and_deletes_changes_no_row(tmp_path: 
         assert held(client) == state
 
 
-@pytest.mark.parametrize("place", ["backup-held", "restore-ready"])
+@pytest.mark.parametrize("place", BACKUP)
 def test_a_killed_backup_or_restore_changed_nothing(tmp_path: Path, place: str) -> None:
     data, file = tmp_path / "data", tmp_path / "backup.db"
 
@@ -177,7 +187,7 @@ def test_a_killed_backup_or_restore_changed_nothing(tmp_path: Path, place: str) 
     with serve(data_dir=data) as server, pyarrow.flight.connect(server.uri) as client:
         append(client, 1)
     words = ["backup", str(file)]
-    if place == "restore-ready":
+    if place is Place.RESTORE_READY:
         assert run(*words) == 0
         words = ["restore", str(file), "--force"]
     assert run(*words, fault=place) < 0

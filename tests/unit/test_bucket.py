@@ -18,7 +18,8 @@ def test_name_is_valid(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "A", "a b", "../x", "/", ".a", "a:", ":a", "a:b:c", "a" * 64, "a\n", "ä", *sorted(RESERVED_NAMES)]
+    "name",
+    ["", "A", "a b", "../x", "/", ".a", "a:", ":a", "a:b:c", "a" * 64, "a\n", "ä", *sorted(RESERVED_NAMES)],
 )
 def test_name_is_not_valid(name: str) -> None:
     assert not is_valid_name(name)

@@ -117,6 +117,7 @@ func main() {
 	preparedStatements(s)
 	catalog(s)
 	transactions(s)
+	writes(s)
 	options(s)
 	cancelling(s)
 	polling(s)

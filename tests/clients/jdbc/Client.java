@@ -22,6 +22,7 @@ public final class Client {
     PARTS.put("statements", Statements::run);
     PARTS.put("binds", Binds::run);
     PARTS.put("batches", Batches::run);
+    PARTS.put("writes", Writes::run);
     PARTS.put("getters", Getters::run);
     PARTS.put("cancel", Cancel::run);
   }
