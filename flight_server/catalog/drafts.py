@@ -164,7 +164,7 @@ def _must_be_of_kind(_: Drafts, draft: Draft, change: DatasetChange) -> None:
 
 def _must_not_be_gone(_: Drafts, draft: Draft, change: DatasetChange) -> None:
     if not draft.exists and change.base_version:
-        raise ConflictError(f"{draft} was dropped meanwhile; look at it again and repeat")
+        raise ConflictError(f"{draft} was dropped or renamed meanwhile; look at it again and repeat")
 
 
 def _must_be_the_same(_: Drafts, draft: Draft, change: DatasetChange) -> None:
@@ -219,8 +219,8 @@ def check_promises(drafts: Drafts, draft: Draft, change: DatasetChange) -> None:
     before = change.schema if base is None else drafts.schema(base)
     if _promises_more(before, drafts.schema(draft.schema_id)):
         raise ConflictError(
-            f"{draft} got a constraint meanwhile (it is at version {draft.base}), and the rows that are to be "
-            "appended were not compared with it; repeat the append"
+            f"{draft} promises more than when the rows were written for it (it is at version {draft.base}): "
+            "NOT NULL or a constraint with which they were not compared; repeat the append"
         )
 
 
@@ -245,7 +245,7 @@ _Rule: TypeAlias = Callable[[Drafts, Draft, DatasetChange], None]
 
 _RULES: Mapping[ChangeMode, tuple[_Rule, ...]] = {
     ChangeMode.CREATE: (_must_be_new,),
-    ChangeMode.APPEND: (_must_exist, _keys_must_hold),
+    ChangeMode.APPEND: (_must_not_be_gone, _must_exist, _keys_must_hold),
     ChangeMode.CREATE_APPEND: (_must_not_be_gone, _must_be_of_kind, _keys_must_hold),
     ChangeMode.REPLACE: (_must_not_be_gone, _must_be_of_kind, _must_not_have_moved),
     ChangeMode.REWRITE: (_must_be_the_same, _schema_must_not_have_moved, _keys_must_hold),

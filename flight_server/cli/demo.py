@@ -57,8 +57,8 @@ def demo(once: bool, data_dir: Path) -> None:
 
 @contextmanager
 def _interrupts() -> Iterator[None]:
-    """Make Ctrl-C and SIGTERM a clean end, and a driver's error one line."""
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    """Make Ctrl-C and SIGTERM a clean end, of background jobs too, and a driver's error one line."""
+    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     except KeyboardInterrupt:
@@ -66,7 +66,8 @@ def _interrupts() -> Iterator[None]:
     except dbapi.Error as error:
         raise click.ClickException(str(error)) from error
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

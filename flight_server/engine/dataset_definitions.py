@@ -40,9 +40,9 @@ class DatasetDefinitions:
 
     def _create_table(self, cursor: Cursor, statement: Statement, kind: CreateTable) -> Done:
         target = self._place(statement, kind)
-        if target is None:
-            return Done()
         if kind.query is None:
+            if target is None:
+                return Done()
             schema = self._columns.schema(cursor, statement, kind.columns or "", kind.path)
             return Done(changes=(_created(target, schema),))
         objects = DatasetObjects(self._stores)
@@ -53,11 +53,19 @@ class DatasetDefinitions:
             raise
 
     def _created_from_query(
-        self, cursor: Cursor, statement: Statement, kind: CreateTable, target: Target, objects: DatasetObjects
+        self,
+        cursor: Cursor,
+        statement: Statement,
+        kind: CreateTable,
+        target: Target | None,
+        objects: DatasetObjects,
     ) -> Done:
+        """Create a table of what a query returns; without a target it is only bound, as DuckDB does."""
         ready = self._preparation.query(cursor, statement, arguments.named(kind.query or "", kind.columns))
         with self._preparation.available(cursor, statement, ready, with_rows=True):
             binding, values = _bound(cursor, ready.sql, statement)
+            if target is None:
+                return Done()
             schema = stored_schema(binding.schema)
             if not kind.with_data:
                 return Done(changes=(_created(target, schema),))

@@ -304,3 +304,28 @@ def test_ingest_takes_temporary_tables(server: Server, connect: Connect, unique_
     while objects(server) != before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert objects(server) == before
+
+
+@pytest.mark.parametrize("is_upload", [False, True])
+def test_rows_are_not_appended_past_a_promise_that_came_first(
+    server: Server, outside: dbapi.Cursor, unique_name: str, is_upload: bool
+) -> None:
+    data = pa.table({"id": pa.array([1, None, 9], pa.int32())})
+    promises = ("ADD PRIMARY KEY (id)", "ADD UNIQUE (id)", "ALTER id SET NOT NULL", "ADD CHECK (id < 5)")
+    for number, promise in enumerate((*promises, "RENAME TO {}_moved")):
+        name = f"{unique_name}_{number}"
+        outside.execute(f"CREATE TABLE {name}(id INTEGER)")
+        outside.execute(f"INSERT INTO {name} VALUES (1)")
+        with transaction(server) as own:
+            if is_upload:
+                own.adbc_ingest(name, data, mode="append")
+            else:
+                own.execute(f"INSERT INTO {name} VALUES (1), (NULL), (9)")
+            outside.execute(f"ALTER TABLE {name} {promise.format(name)}")
+            with pytest.raises(
+                dbapi.Error, match=r"promises more than|renamed meanwhile.*\(Aborted"
+            ) as raised:
+                own.commit()
+            assert "Aborted" in str(raised.value)
+        if promise in promises:
+            assert rows(outside, f"FROM {name}") == [(1,)]

@@ -113,7 +113,7 @@ def test_names_end_and_begin_again_and_every_commit_keeps_its_own(catalog: Catal
     ]
     with pytest.raises(ConflictError, match="dropped or renamed meanwhile"):
         commit(catalog, change(DROP, base_version=1))
-    with pytest.raises(ConflictError, match="was dropped meanwhile"):
+    with pytest.raises(ConflictError, match="was dropped or renamed meanwhile"):
         commit(catalog, change(REPLACE, "3", dataset_id="other", base_version=1))
     with pytest.raises(AlreadyExistsError, match=r"testing\.U already exists"):
         commit(catalog, change(CREATE, "3", name="x"), change(RENAME, name="x", new_name="u"))
