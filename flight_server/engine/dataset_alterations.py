@@ -109,16 +109,15 @@ class DatasetAlterations:
         left = declarations.without(schema, action.name)
         if not left.names:
             raise InvalidArgumentError("a table keeps one column at least: DROP TABLE")
-        users = [
-            item
-            for item in declarations.constraints(schema)
-            if action.name.lower() in {name.lower() for name in item.columns}
-        ]
+        declared = declarations.constraints(schema)
+        # A check of this column alone goes with it, as in DuckDB.
+        kept = [item for item in declared if item.kind != CHECK or _folded(item) != {action.name.lower()}]
+        users = [item for item in kept if action.name.lower() in _folded(item)]
         if users:
             raise InvalidArgumentError(
                 f"column {action.name!r} has a part in constraint {users[0].name}: drop that first"
             )
-        return left
+        return declarations.with_constraints(left, kept) if len(kept) < len(declared) else left
 
     def _rename_column(
         self, cursor: Cursor, _statement: Statement, target: Target, action: RenameColumn
@@ -279,6 +278,10 @@ def _checked(new: Constraint, known: tuple[Constraint, ...], *, is_named: bool) 
     if any(item.name.lower() == new.name.lower() for item in known):
         raise AlreadyExistsError(f"constraint {new.name!r} exists already: give it another name")
     return new
+
+
+def _folded(constraint: Constraint) -> set[str]:
+    return {name.lower() for name in constraint.columns}
 
 
 def _altered(target: Target, schema: pa.Schema) -> StatementChange:

@@ -43,7 +43,8 @@ queries = st.sampled_from(
 statements = st.one_of(
     st.builds("ALTER TABLE {{t}} {}".format, actions),
     st.builds("ALTER TABLE {{t}} {}".format, actions),
-    st.builds("ALTER TABLE IF EXISTS {{w}} {}".format, actions),
+    st.builds("ALTER TABLE {{w}} {}".format, actions),
+    st.builds("ALTER TABLE IF EXISTS {{w}} DROP COLUMN {}".format, columns),
     st.builds("{} {{w}} AS {}".format, heads, queries),
     st.builds("CREATE TABLE {{w}} (id INTEGER CHECK (id < {}), s VARCHAR DEFAULT 'd')".format, numbers),
     st.builds("CREATE OR REPLACE TABLE {{t}} AS SELECT id, {} AS g FROM {{t}}".format, columns),
