@@ -45,8 +45,16 @@ class HangupWatcher:
         while True:
             found = self._poll.poll(_INTERRUPT_AGAIN_SECONDS if self._closed else None)
             with self._lock:
-                self._closed.update(number for number, _ in found if number in self._running)
+                numbers = (number for number, _ in found if number in self._running)
+                self._closed.update(number for number in numbers if _is_closed(number))
                 at_work = [self._running[number] for number in self._closed]
             for running in at_work:
                 if running is not None:
                     running.cancel()
+
+
+def _is_closed(descriptor: int) -> bool:
+    """Tell whether the other side has gone: another connection may have got the descriptor meanwhile."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLRDHUP)
+    return bool(poll.poll(0))
