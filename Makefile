@@ -40,7 +40,7 @@ bench: $(READY) ## measure
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
 lock: ## write the pinned requirements anew from pyproject.toml (needs uv)
-	$(LOCK) pyproject.toml --extra dev --output-file requirements.txt
+	$(LOCK) pyproject.toml --extra dev --extra text --extra report --output-file requirements.txt
 	$(LOCK) requirements-demo.in --no-deps --output-file requirements-demo.txt
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check

@@ -11,7 +11,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -25,7 +24,17 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from flight_server.domain.bucket import PRIMARY, RESERVED_NAMES, Bucket, BucketRegistry, is_valid_name
+from flight_server.domain.bucket import (
+    PRIMARY,
+    PROFILE_PATTERN,
+    RESERVED_NAMES,
+    Bucket,
+    BucketPattern,
+    BucketRegistry,
+    is_valid_name,
+)
+from flight_server.domain.location import local_root, pattern
+from flight_server.embedder_settings import EmbedderName, EmbedderSettings
 from flight_server.errors import InvalidArgumentError
 
 ENVIRONMENT_PREFIX = "FLIGHT_SERVER__"
@@ -81,7 +90,12 @@ class BucketSettings(_Section):
 
         Raises ValueError when this version cannot serve the URI.
         """
-        return _local_root(self.uri)
+        return local_root(self.uri)
+
+    @property
+    def pattern(self) -> BucketPattern:
+        """What makes buckets of a `uri` in which `{name}` is a folder. Raises ValueError for others."""
+        return pattern(self.uri, read_only=self.read_only)
 
 
 class CatalogSettings(_Section):
@@ -125,6 +139,16 @@ class EngineSettings(_Section):
     spares: int = Field(default=1, ge=0, le=8)
 
 
+class VectorSettings(_Section):
+    """What searches of vectors may keep in memory, in bytes; the profile used least recently goes first.
+
+    Indexes are brought up to date when nobody has committed for `catch_up_after` seconds, 0 means never.
+    """
+
+    memory: ByteSize = Field(default_factory=lambda: ByteSize(_default_memory() // 4), ge=_MIB)
+    catch_up_after: float = Field(default=2, ge=0, le=3600, allow_inf_nan=False)
+
+
 class TelemetrySettings(_Section):
     """What the server says about itself."""
 
@@ -148,6 +172,8 @@ class Settings(BaseSettings):
     catalog: CatalogSettings = CatalogSettings()
     limits: LimitSettings = LimitSettings()
     engine: EngineSettings = Field(default_factory=EngineSettings)
+    vectors: VectorSettings = Field(default_factory=VectorSettings)
+    embedders: dict[EmbedderName, EmbedderSettings] = {}
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @classmethod
@@ -170,15 +196,25 @@ class Settings(BaseSettings):
     def registry(self) -> BucketRegistry:
         """Return the configured buckets, or the default ones, with roots as `file://` URIs."""
         buckets = self.buckets or default_buckets(self.data_dir)
+        made = buckets.get(PROFILE_PATTERN)
         return BucketRegistry(
-            Bucket(name, bucket.root.as_uri(), _aliases(name, buckets), bucket.read_only)
-            for name, bucket in buckets.items()
+            (
+                Bucket(name, bucket.root.as_uri(), _aliases(name, buckets), bucket.read_only)
+                for name, bucket in buckets.items()
+                if name != PROFILE_PATTERN
+            ),
+            made.pattern if made is not None else None,
         )
 
 
 def default_buckets(data_dir: Path) -> dict[str, BucketSettings]:
     """Return the buckets of a server whose configuration names none."""
-    folders = {PRIMARY: "primary", "testing": "_testing", "profile:user": "_profile_user"}
+    folders = {
+        PRIMARY: "primary",
+        "testing": "_testing",
+        "profile:user": "_profile_user",
+        PROFILE_PATTERN: "_profiles/{name}",
+    }
     return {name: BucketSettings(uri=str(data_dir / folder)) for name, folder in folders.items()}
 
 
@@ -253,7 +289,8 @@ def _describe(details: ErrorDetails, sources: Mapping[str, Tree]) -> str:
     if details["type"] == "extra_forbidden":
         return f"{where}: unknown setting; known here: {', '.join(_known_names(path[:-1]))}"
     message = details["msg"].removeprefix("Value error, ")
-    shown = "" if details["type"] == "missing" else f", not {str(details['input'])[:80]!r}"
+    is_shown = details["type"] != "missing" and path[0] != "embedders"  # there may be a key in it
+    shown = f", not {str(details['input'])[:80]!r}" if is_shown else ""
     return f"{where}: {message[0].lower()}{message[1:]}{shown}"
 
 
@@ -266,8 +303,9 @@ def _holds(tree: Any, path: list[str]) -> bool:
 
 
 def _known_names(section: list[str]) -> Iterator[str]:
-    if section[:1] == ["buckets"]:
-        return iter(BucketSettings.model_fields)
+    named: dict[str, type[BaseModel]] = {"buckets": BucketSettings, "embedders": EmbedderSettings}
+    if section and section[0] in named:
+        return iter(named[section[0]].model_fields)
     model: type[BaseModel] = Settings
     for part in section:
         annotation = model.model_fields[part].annotation
@@ -294,21 +332,6 @@ def _host_problems(tree: Tree) -> Iterator[str]:
         )
 
 
-def _local_root(uri: str) -> Path:
-    parts = urlsplit(uri)
-    if "://" not in uri:
-        if not uri:
-            raise ValueError("the uri is empty; name a local folder")
-        return Path(uri).expanduser().resolve()
-    if parts.scheme != "file":
-        raise ValueError(
-            f"{parts.scheme}:// is not served by this version; name a local folder or a file:// URI"
-        )
-    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise ValueError("a file URI needs an absolute path: file:///folder")
-    return Path(unquote(parts.path)).resolve()
-
-
 def _aliases(name: str, buckets: Mapping[str, BucketSettings]) -> tuple[str, ...]:
     aliases = buckets[name].aliases
     if aliases is not None:
@@ -326,11 +349,11 @@ def _bucket_problems(tree: Any) -> Iterator[str]:
     if PRIMARY not in tree:
         yield f"buckets: there must be one named {PRIMARY!r}"
     for name in tree:
-        if not is_valid_name(name):
+        if not is_valid_name(name) and name != PROFILE_PATTERN:
             yield (
                 f"buckets.{name}: not a bucket name: lower-case letters, digits, '_', '.' and '-', at most "
-                "63 of them, with one ':' between two such parts for a profile; "
-                f"reserved are {', '.join(sorted(RESERVED_NAMES))}"
+                f"63 of them, with one ':' between two such parts for a profile, or {PROFILE_PATTERN!r} for "
+                f"profiles that are made; reserved are {', '.join(sorted(RESERVED_NAMES))}"
             )
     buckets = dict(_well_formed(tree))
     yield from _alias_problems(buckets)
@@ -360,10 +383,16 @@ def _root_problems(buckets: Mapping[str, BucketSettings]) -> Iterator[str]:
     owners: dict[Path, str] = {}
     for name, bucket in buckets.items():
         try:
-            root = bucket.root
+            root = local_root(bucket.pattern.parent) if name == PROFILE_PATTERN else bucket.root
         except ValueError as error:
             yield f"buckets.{name}.uri: {error}"
             continue
         if root in owners:
             yield f"buckets.{name}.uri: the same folder as that of {owners[root]}"
         owners[root] = name
+    parent = next((root for root, name in owners.items() if name == PROFILE_PATTERN), None)
+    for root, name in owners.items():
+        if parent is not None and root != parent and root.is_relative_to(parent):
+            yield f"buckets.{name}.uri: lies where {PROFILE_PATTERN} makes buckets; give it another folder"
+    if PROFILE_PATTERN in buckets and buckets[PROFILE_PATTERN].aliases:
+        yield f"buckets.{PROFILE_PATTERN}.aliases: profiles that are made have none"

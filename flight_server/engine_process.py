@@ -13,41 +13,59 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from flight_server.domain import faults
+from flight_server.domain.bucket import BucketPattern
 from flight_server.engine.compaction import Compactor
+from flight_server.engine.embedding import ColumnEmbedder
+from flight_server.engine.exchange import Exchanges
 from flight_server.engine.failures import Failures
 from flight_server.engine.instance import Instance, InstanceOptions
 from flight_server.engine.questions import Asker
 from flight_server.engine.relations import Relations
+from flight_server.engine.searches import Searches
 from flight_server.engine.statement import Caller, Done, Running, Statement
-from flight_server.engine.statements import Planned, Statements
+from flight_server.engine.statements import Statements
+from flight_server.engine.trials import TrialRequests
+from flight_server.engine.uploads import written
+from flight_server.engine.vector_requests import (
+    INDEX_REQUESTS,
+    VECTOR_REQUESTS,
+    VectorRequests,
+    open_activations,
+)
+from flight_server.engine.vector_source import VectorSources
 from flight_server.engine.watcher import HangupWatcher
-from flight_server.errors import InternalError, InvalidArgumentError, LakehouseError, NotFoundError
+from flight_server.errors import (
+    InternalError,
+    LakehouseError,
+    NotFoundError,
+)
 from flight_server.frames import frame as frames
 from flight_server.frames.changes import encode_done
-from flight_server.frames.frame import Frame, FrameSocket, with_parts
+from flight_server.frames.frame import Frame, FrameSocket
 from flight_server.frames.requests import (
     encode_facts,
     encode_holdings,
-    encode_names,
 )
 from flight_server.objects.parquet import DatasetWriter
 from flight_server.objects.requests import OBJECT_REQUESTS
-from flight_server.objects.schema import Conformer
-from flight_server.objects.store import ObjectStore
-from flight_server.objects.upload import ContentDigest, UploadReader
+from flight_server.objects.store import ObjectStore, Stores
+from flight_server.objects.upload import ContentDigest
 from flight_server.telemetry.logging import configure as configure_logging
+from flight_server.vectors.embedded_columns import filling
+from flight_server.vectors.embedding import Embedders
+from flight_server.vectors.search import VectorSearcher
 
 if TYPE_CHECKING:
     from flight_server.frames.flight_data import Pieces
 
 _log = logging.getLogger("flight_server.engine")
-
 _STACK_BYTES = 64 * 1024 * 1024
 _RECURSION_LIMIT = 20_000
 """Deep enough for every tree that DuckDB's own limit on expressions lets through."""
@@ -104,7 +122,7 @@ class Connection:
             done = encode_done(answer.count, answer.verb, holdings, answer.messages, answer.changes)
             self._settle(done, answer.discard, has_objects=bool(answer.changes))
         else:
-            self._channel.send(_planned(answer))
+            self._channel.send(answer.frame())
 
     def _settle(self, news: Frame, discard: Callable[[], None], *, has_objects: bool) -> None:
         """Tell the gateway what was written; remove it at its word, or when it cannot know of it."""
@@ -173,7 +191,7 @@ class Connection:
     def _caller(self, fields: Mapping[str, Any]) -> Caller:
         state = self._process.statements.sessions.get(fields["session"], fields["has_state"])
         settings = tuple(fields["settings"].items())
-        return Caller(fields["session"], state, settings, fields["transaction"])
+        return Caller(fields["session"], state, settings, fields["transaction"], fields["profile"])
 
     def _ask(self, question: Frame) -> Frame:
         self._channel.send(question)
@@ -187,57 +205,66 @@ class Connection:
     def upload(self, request: Frame) -> None:
         """Write an upload as objects; those of one that fails or is cut off are removed."""
         try:
-            writer, stored = self._written(request)
+            store = self._process.store(request.fields["bucket"])
+            writer, stored = written(store, request, self._messages())
         except (_ClosedError, ConnectionError):
             raise
         except Exception as error:
-            self._channel.send(_refusal("upload", error))
-            # What the client is still sending is read and dropped, until the gateway closes.
-            for _ in self._messages():
-                pass
+            self._refuse_sent("upload", error)
             return
         self._hand_over(writer, stored)
 
+    def exchange(self, request: Frame) -> None:
+        """Search for the vectors that a client sends."""
+        try:
+            with self._cancellable() as running:
+                for message in self._process.exchanges.answer(request, self._messages(), running):
+                    self._channel.send_gathered([("data", message)])
+        except (_ClosedError, ConnectionError):
+            raise
+        except Exception as error:
+            self._refuse_sent("exchange", error)
+        else:
+            self._channel.send(Frame("end"))
+
+    def _refuse_sent(self, kind: str, error: Exception) -> None:
+        """Tell of an error; what the client still sends is read and dropped, until the gateway closes."""
+        self._channel.send(_refusal(kind, error))
+        for _ in self._messages():
+            pass
+
     def compact(self, request: Frame) -> None:
         """Write the rows of some objects of a dataset as fewer objects."""
+        with self._cancellable() as running:
+            store = self._process.store(request.fields["bucket"])
+            written = self._process.compactor.compact(store, request, running, self._channel.send)
+        self._hand_over(*written)
+
+    def vectors(self, request: Frame) -> None:
+        """Activate or deactivate a bucket's vectors, tell what is active, drop an index."""
+        with self._cancellable() as running:
+            VECTOR_REQUESTS[request.kind](self._process.vectors, request, running, self._channel.send)
+
+    def index(self, request: Frame) -> None:
+        """Build an index or bring it up to date, to be kept or discarded as the gateway says."""
+        with self._cancellable() as running:
+            work = INDEX_REQUESTS[request.kind]
+            built, discard = work(self._process.vectors, request, running, self._channel.send)
+        self._settle(built, discard, has_objects=True)
+
+    @contextlib.contextmanager
+    def _cancellable(self) -> Iterator[Running]:
+        """Let the end of the connection cancel what runs in the block."""
         running = Running()
         self._process.watcher.set_running(self._channel.fileno(), running)
         try:
-            store = self._process.store(request.fields["bucket"])
-            written = self._process.compactor.compact(store, request, running, self._channel.send)
+            yield running
         finally:
             self._process.watcher.set_running(self._channel.fileno(), None)
-        self._hand_over(*written)
 
     def _hand_over(self, writer: DatasetWriter, stored: Frame) -> None:
         """Tell the gateway of new objects, and remove them if it will not have them."""
         self._settle(stored, writer.discard, has_objects=True)
-
-    def _written(self, request: Frame) -> tuple[DatasetWriter, Frame]:
-        store = self._process.store(request.fields["bucket"])
-        writer: DatasetWriter | None = None
-        try:
-            digest = ContentDigest() if request.fields["is_digested"] else None
-            messages = digest.following(self._messages()) if digest else self._messages()
-            reader = UploadReader(messages)
-            target = pa.ipc.read_schema(pa.py_buffer(request.payload)) if request.payload else None
-            conformer = Conformer(reader.schema, target, evolves=request.fields["evolves"])
-            writer = DatasetWriter(store, request.fields["dataset_id"], conformer.schema)
-            for batch in reader:
-                writer.write(conformer.conform(batch))
-            if next(messages, None) is not None:
-                raise InvalidArgumentError("the upload goes on after the mark that ends its Arrow stream")
-            objects = [[stored.key, stored.rows, stored.bytes, stored.checksum] for stored in writer.finish()]
-        except BaseException as error:
-            if writer is not None:
-                writer.discard()
-            if isinstance(error, pa.ArrowException | ValueError | OverflowError):
-                # Whatever Arrow cannot make sense of, wherever it notices, came from the client.
-                raise InvalidArgumentError(f"the upload cannot be stored: {error}") from error
-            raise
-        schema = conformer.schema.remove_metadata().serialize().to_pybytes()
-        fields = {"objects": objects, "digest": digest.value if digest else ""}
-        return writer, Frame("stored", fields, schema)
 
     def _messages(self) -> Iterator[bytes]:
         while (message := self._next()).kind == "data":
@@ -266,20 +293,6 @@ class Connection:
         self._channel.send(encode_facts(self._process.statements.facts()))
 
 
-def _planned(planned: Planned) -> Frame:
-    binding = planned.binding
-    schemas = [schema.serialize().to_pybytes() for schema in (binding.schema, binding.parameters)]
-    fields = {
-        "sql": planned.sql,
-        "names": encode_names(planned.names),
-        "digest": planned.digest,
-        "is_update": planned.is_update,
-        "is_shared": planned.is_shared,
-        "has_effects": planned.has_effects,
-    }
-    return with_parts("planned", fields, schemas)
-
-
 def _refusal(kind: str, error: Exception) -> Frame:
     """Return the frame that tells the gateway of an error; what is a bug of ours is logged here."""
     if isinstance(error, LakehouseError):
@@ -294,11 +307,14 @@ _REQUESTS: dict[str, Callable[[Connection, Frame], None]] = {
     "forget": Connection.forget,
     "execute": Connection.execute,
     "upload": Connection.upload,
+    "exchange": Connection.exchange,
     "compact": Connection.compact,
     "digest": Connection.digest,
     "types": Connection.types,
     "facts": Connection.facts,
     "progress": Connection.progress,
+    **dict.fromkeys(VECTOR_REQUESTS, Connection.vectors),
+    **dict.fromkeys(INDEX_REQUESTS, Connection.index),
 }
 
 
@@ -307,8 +323,14 @@ class EngineProcess:
 
     def __init__(self, configuration: Frame, directory: Path) -> None:
         fields = configuration.fields
-        self._stores = {name: ObjectStore(name, uri) for name, uri in fields["buckets"].items()}
-        roots = tuple(root for store in self._stores.values() if (root := store.local_root) is not None)
+        pattern = fields["pattern"]
+        embedders = Embedders(fields["embedders"])
+        self._stores = Stores(
+            fields["buckets"],
+            BucketPattern(**pattern) if pattern else None,
+            partial(filling, embedders),
+        )
+        roots = tuple(self._stores.local_roots())
         for root in roots:
             root.mkdir(parents=True, exist_ok=True)
         temp = directory / "temp"
@@ -319,8 +341,16 @@ class EngineProcess:
         instance = Instance(options)
         failures = Failures([str(temp), *(str(root) for root in roots)])
         relations = Relations(instance, self._stores, failures)
-        self.statements = Statements(instance, relations, failures)
         self.compactor = Compactor(instance, relations, failures)
+        activations = open_activations(self._stores, fields["vector_bytes"], preloads=fields["has_vectors"])
+        sources, searcher = VectorSources(instance, self._stores, failures), VectorSearcher(activations)
+        columns = ColumnEmbedder(instance, relations, failures, embedders)
+        self.vectors = VectorRequests(
+            sources, activations, searcher, columns, TrialRequests(sources, activations.lance, embedders)
+        )
+        self.exchanges = Exchanges(instance, sources, searcher)
+        searches = Searches(sources, searcher, embedders.query)
+        self.statements = Statements(instance, relations, failures, searches)
         self.watcher = HangupWatcher()
         self.measured: dict[str, Running] = {}
 

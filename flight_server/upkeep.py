@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-from flight_server import app
 from flight_server.catalog.store import Catalog
 from flight_server.config import Settings
 from flight_server.domain.compaction import Compaction
@@ -18,6 +17,8 @@ from flight_server.services.compact import CompactService
 from flight_server.services.legacy_import import LegacyImport, Progress
 from flight_server.services.reservations import Reservations
 from flight_server.services.sweep import InUse
+from flight_server.storage import known_buckets, open_engine, open_storage
+from flight_server.wiring import sweep_service
 
 
 def _require_catalog(settings: Settings) -> None:
@@ -36,14 +37,14 @@ async def migrate(settings: Settings, dry_run: bool) -> dict[str, object]:
     _require_catalog(settings)
     catalog = Catalog.open(settings.catalog_url)
     try:
-        return await asyncio.to_thread(catalog.migrate, settings.registry(), dry_run)
+        return await asyncio.to_thread(catalog.migrate, known_buckets(settings, catalog), dry_run)
     finally:
         catalog.close()
 
 
 async def import_manifest(settings: Settings, manifest: Path, progress: Progress) -> dict[str, object]:
     """Import a legacy manifest into the catalog, beside a running server too; return the report."""
-    async with app.open_storage(settings, spares=0) as opened:
+    async with open_storage(settings, spares=0) as opened:
         legacy_import = LegacyImport(opened.catalog, opened.registry, opened.dispatcher)
         return await legacy_import.run(manifest, LOCAL.name, progress)
 
@@ -63,7 +64,7 @@ def backup(settings: Settings, place: Path, keep_days: float) -> dict[str, objec
 
 async def restore(settings: Settings, file: Path, force: bool, progress: Progress) -> dict[str, object]:
     """Restore the catalog from a backup while no server runs; return the report."""
-    engine = partial(app.open_engine, settings, spares=0)
+    engine = partial(open_engine, settings, spares=0)
     task = backups.Restore(settings.catalog_url, settings.registry(), engine)
     return await task.run(file, force, progress)
 
@@ -74,7 +75,7 @@ async def compact(settings: Settings, asked: Compaction, progress: Progress) -> 
     Raises NotFoundError when there is no catalog.
     """
     _require_catalog(settings)
-    async with app.open_storage(settings, spares=0) as opened:
+    async with open_storage(settings, spares=0) as opened:
         service = CompactService(
             opened.catalog,
             opened.registry,
@@ -91,6 +92,6 @@ async def sweep(settings: Settings, asked: Sweep, progress: Callable[[int], None
     Raises NotFoundError when there is no catalog: beside a new one every object would be an orphan.
     """
     _require_catalog(settings)
-    async with app.open_storage(settings, spares=0) as opened:
-        service = app.sweep_service(opened, settings, InUse())
+    async with open_storage(settings, spares=0) as opened:
+        service = sweep_service(opened, settings, InUse())
         return await service.sweep(LOCAL, asked, lambda told: progress(told["objects"]))

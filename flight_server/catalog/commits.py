@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from flight_server.catalog import idempotency
 from flight_server.catalog.drafts import Draft, Drafts, check_promises
+from flight_server.catalog.profiles import check_live
 from flight_server.catalog.spaces import apply_to_namespace, ensure_namespaces
 from flight_server.catalog.tables import (
     commits,
@@ -27,6 +28,7 @@ from flight_server.domain.dataset import (
     Kind,
     fold_name,
 )
+from flight_server.domain.embedding import embedded_fields
 from flight_server.errors import AlreadyExistsError, ConflictError
 
 _KEYS_AT_ONCE = 500
@@ -53,6 +55,7 @@ def apply(
     made = idempotency.repeated(connection, principal, changes)
     if len(made) < len(changes):
         new = [(place, change) for place, change in enumerate(changes) if place not in made]
+        check_live(connection, {change.bucket for _, change in new})
         _check_unswept(connection, [stored.key for _, change in new for stored in change.objects])
         made |= _apply_new(connection, new, principal, summary)
     return [made[place] for place in range(len(changes))]
@@ -263,7 +266,8 @@ def _fits(offered: Any, current: Any, evolves: bool) -> bool:
         for name, field in own.items()
         if name in known
     )
-    return is_same and not columns.conflicts(offered, current, "the append")
+    is_computed = all(item.field.name.lower() in own for item in embedded_fields(current))
+    return is_same and is_computed and not columns.conflicts(offered, current, "the append")
 
 
 _Apply: TypeAlias = Callable[[_Step, DatasetChange], None]

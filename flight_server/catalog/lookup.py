@@ -67,7 +67,8 @@ LIST_NAMES = (
 )
 LIST_NAMESPACES = (
     select(*namespaces.c["name", "bucket"])
-    .where(_is_at(namespaces.c.since, namespaces.c.dropped))
+    # A bucket's own is there with the bucket; of thousands of profiles each has one.
+    .where(_is_at(namespaces.c.since, namespaces.c.dropped), namespaces.c.name != namespaces.c.bucket)
     .order_by(namespaces.c.name)
 )
 """Statements over `commit`, FIND_DATASET over folded `namespaces` and a folded `name` too."""

@@ -48,6 +48,7 @@ from flight_server.catalog.tables import (
     secret_keys,
 )
 from flight_server.catalog.upgrade import UPGRADES
+from flight_server.catalog.vector_catalog import VectorCatalog
 from flight_server.domain import faults
 from flight_server.domain.bucket import BucketRegistry
 from flight_server.domain.dataset import (
@@ -104,6 +105,7 @@ class Catalog:
         self._reader = engine
         self._writer = engine.execution_options(**{WRITES: True})
         self._watch = watch
+        self.vectors = VectorCatalog(self._read, self._write)
 
     @classmethod
     def open(cls, url: str) -> "Catalog":
@@ -219,7 +221,7 @@ class Catalog:
             return listing.crowded(connection, small_bytes, objects)
 
     def list_namespaces(self, commit: int) -> list[Namespace]:
-        """List the schemas that were stored at a commit; one may have the name of a bucket."""
+        """List the schemas that had been made by a commit, beside those of the buckets themselves."""
         with self._read() as connection:
             rows = connection.execute(lookup.LIST_NAMESPACES, {"commit": commit})
             return [Namespace(name, bucket) for name, bucket in rows]

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of these tables; it changes with every change to them."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from sqlalchemy import Connection
 from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex
 
+from flight_server.catalog.profiles import profiles
 from flight_server.catalog.tables import datasets_by_name, former_names, holds, one_live_dataset_per_name
+from flight_server.catalog.vector_indexes import leases, vector_indexes
 
 
 def _to_3(connection: Connection) -> None:
@@ -23,5 +25,13 @@ def _to_3(connection: Connection) -> None:
         connection.execute(CreateIndex(index))
 
 
-UPGRADES: Mapping[int, Callable[[Connection], None]] = {2: _to_3}
+def _to_4(connection: Connection) -> None:
+    """Let profiles be made, and know of vector indexes."""
+    for table in (profiles, vector_indexes, leases):
+        connection.execute(CreateTable(table))
+        for index in table.indexes:
+            connection.execute(CreateIndex(index))
+
+
+UPGRADES: Mapping[int, Callable[[Connection], None]] = {2: _to_3, 3: _to_4}
 """Version of the tables found → what brings them to the next one."""

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from flight_server.cli.demo_text import show_search
 from flight_server.cli.nycflights import DemoTable, read_tables
 from flight_server.testing import Server, serve
 
@@ -34,6 +35,7 @@ _BUCKET_HEADER = "adbc.flight.sql.rpc.call_header.x-lakehouse-bucket"
 
 @click.command()
 @click.option("--once", is_flag=True, help="End after the query.")
+@click.option("--text", is_flag=True, help="Search texts by their meaning too.")
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -41,13 +43,15 @@ _BUCKET_HEADER = "adbc.flight.sql.rpc.call_header.x-lakehouse-bucket"
     show_default=True,
     help="Folder of the demo's catalog and buckets; remove it to start afresh.",
 )
-def demo(once: bool, data_dir: Path) -> None:
+def demo(once: bool, text: bool, data_dir: Path) -> None:
     """Load the flights of New York in 2013 into three buckets, join them, and keep serving."""
     console = Console()
     with _interrupts(), serve(data_dir=data_dir) as server:
         console.print(f"server at {server.uri}, data in {data_dir}", highlight=False)
         _load(console, server.uri, read_tables())
         _show_query(console, server.uri)
+        if text:
+            show_search(console, server.uri)
         _show_clients(console, server)
         if not once:
             console.print("\nserving; Ctrl-C stops the server, the data stay", highlight=False)

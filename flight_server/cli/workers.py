@@ -50,11 +50,14 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
 
 
 def _share(settings: Settings, port: int, number: int) -> Settings:
-    """Return what one worker may use; the first one alone compacts in the background."""
-    memory = type(settings.engine.memory)(settings.engine.memory // settings.workers)
-    engine = settings.engine.model_copy(update={"memory": memory})
+    """Return what one worker may use; the first one alone works in the background."""
+    engine = settings.engine.model_copy(update={"memory": settings.engine.memory // settings.workers})
+    share: dict[str, float] = {"memory": settings.vectors.memory // settings.workers}
+    vectors = settings.vectors.model_copy(update=share | ({} if number == 0 else {"catch_up_after": 0}))
     catalog = settings.catalog if number == 0 else settings.catalog.model_copy(update={"compact_beyond": 0})
-    return settings.model_copy(update={"port": port, "engine": engine, "catalog": catalog})
+    return settings.model_copy(
+        update={"port": port, "engine": engine, "vectors": vectors, "catalog": catalog}
+    )
 
 
 def _start(settings: Settings, uris: Any) -> SpawnProcess:

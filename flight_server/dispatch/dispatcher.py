@@ -1,6 +1,5 @@
 """What the services ask of engine processes: plan, stream, upload, inspect, delete."""
 
-import asyncio
 import builtins
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 
 from flight_server.dispatch.channel import Channel, EngineLostError
 from flight_server.dispatch.pool import EnginePool
+from flight_server.dispatch.relay import Upload, judged, relayed
 from flight_server.dispatch.statements import (
     Answer,
     DoneStatement,
@@ -18,16 +18,9 @@ from flight_server.dispatch.statements import (
     Worker,
     statement_frame,
 )
+from flight_server.dispatch.vectors import VectorDispatcher
 from flight_server.domain import faults
-from flight_server.domain.dataset import StoredObject
 from flight_server.domain.session import Holding
-from flight_server.errors import (
-    CallCancelledError,
-    InternalError,
-    LakehouseError,
-    ResourceExhaustedError,
-    UnavailableError,
-)
 from flight_server.frames.changes import decode_changes
 from flight_server.frames.frame import Frame
 from flight_server.frames.requests import (
@@ -92,25 +85,12 @@ class CompactRequest:
     object_bytes: int
 
 
-class Upload:
-    """Objects that an upload wrote; removed again when its `async with` block fails or refuses them."""
-
-    def __init__(self, stored: Frame) -> None:
-        self.objects = tuple(StoredObject(*parts) for parts in stored.fields["objects"])
-        self.digest: str = stored.fields["digest"]
-        self.schema = stored.payload
-        self.is_refused = False
-
-    def refuse(self) -> None:
-        """Have the objects removed: nothing will name them."""
-        self.is_refused = True
-
-
 class Dispatcher:
     """Sends requests to the engine process of a grant set; there is one grant set today."""
 
     def __init__(self, pool: EnginePool) -> None:
         self._pool = pool
+        self.vectors = VectorDispatcher(pool)
 
     async def start(self) -> None:
         """Start the engine processes."""
@@ -151,7 +131,7 @@ class Dispatcher:
             changes = decode_changes(answer) if answer.kind == "done" else ()
             if changes and request.targets is not None:
                 faults.reach(faults.Place.STATEMENT_STORED)
-                async with _judged(channel) as verdict:
+                async with judged(channel) as verdict:
                     await request.targets.record(changes)
                     verdict.is_made = True
                     faults.reach(faults.Place.STATEMENT_RECORDED)
@@ -241,8 +221,8 @@ class Dispatcher:
         }
         async with self._pool.connection() as channel:
             await channel.send(Frame("upload", fields, request.schema))
-            upload = Upload(await _relayed(channel, messages, undo=Frame("discard")))
-            async with _judged(channel) as verdict:
+            upload = Upload(await relayed(channel, messages, undo=Frame("discard")))
+            async with judged(channel) as verdict:
                 yield upload
                 verdict.is_made = not upload.is_refused
 
@@ -261,7 +241,7 @@ class Dispatcher:
             while (answer := await channel.receive()).kind == "progress":
                 tell(answer.fields["rows"])
             upload = Upload(answer)
-            async with _judged(channel) as verdict:
+            async with judged(channel) as verdict:
                 yield upload
                 verdict.is_made = not upload.is_refused
 
@@ -269,7 +249,7 @@ class Dispatcher:
         """Return the digest of an upload's content; nothing is decoded or written."""
         async with self._pool.connection() as channel:
             await channel.send(Frame("digest"))
-            digested: str = (await _relayed(channel, messages)).fields["digest"]
+            digested: str = (await relayed(channel, messages)).fields["digest"]
             channel.done()
             return digested
 
@@ -312,67 +292,13 @@ class Dispatcher:
         found: builtins.list[str] = answer.fields["keys"]
         return found
 
+    async def clear(self, bucket: str) -> None:
+        """Remove the indexes of a bucket that is no more, and the empty folders of the server."""
+        await self._ask(Frame("clear", {"bucket": bucket}))
+
     async def delete(self, bucket: str, keys: Sequence[str]) -> None:
         """Remove objects that never became part of a commit."""
         async with self._pool.connection() as channel:
             await channel.send(Frame("delete", {"bucket": bucket, "keys": [*keys]}))
             await channel.receive()
             channel.done()
-
-
-@dataclass(slots=True)
-class _Verdict:
-    """Whether objects are part of a commit, or will be."""
-
-    is_made: bool = False
-
-
-@contextlib.asynccontextmanager
-async def _judged(channel: Channel) -> AsyncIterator[_Verdict]:
-    """Tell the engine process what became of the objects that it wrote: the block decides."""
-    verdict = _Verdict()
-    try:
-        yield verdict
-    except (UnavailableError, InternalError, ResourceExhaustedError):
-        # Whether the commit was made is not known: what is not in the catalog, sweep removes.
-        raise
-    except (LakehouseError, asyncio.CancelledError):
-        # Whoever cannot be told has left orphans; why they are none of ours is the error to tell.
-        with contextlib.suppress(EngineLostError, CallCancelledError):
-            await channel.send(Frame("discard"))
-        raise
-    # What is committed stays so, whoever has gone away.
-    with contextlib.suppress(EngineLostError, CallCancelledError):
-        await channel.send(Frame("keep" if verdict.is_made else "discard"))
-        channel.done()
-
-
-async def _relayed(channel: Channel, messages: AsyncIterator[bytes], undo: Frame | None = None) -> Frame:
-    """Send an upload's messages and return the engine process's answer, which may come early.
-
-    A caller that goes away after they have ended has `undo` sent: the engine process believes them complete.
-    """
-    reply = asyncio.ensure_future(channel.receive())
-    sending = asyncio.ensure_future(_send(channel, messages))
-    try:
-        await asyncio.wait((sending, reply), return_when=asyncio.FIRST_COMPLETED)
-        if not reply.done():
-            await sending
-        return await reply
-    except asyncio.CancelledError:
-        if undo is not None and sending.done() and not sending.cancelled() and not sending.exception():
-            await channel.send(undo)
-        raise
-    finally:
-        reply.cancel()
-        sending.cancel()
-        # Only when it has ended may the caller close the messages.
-        await asyncio.gather(sending, return_exceptions=True)
-        # After an error the engine process still reads what the client would have sent.
-        channel.is_reusable = False
-
-
-async def _send(channel: Channel, messages: AsyncIterator[bytes]) -> None:
-    async for message in messages:
-        await channel.send(Frame("data", {}, message))
-    await channel.send(Frame("finish"))

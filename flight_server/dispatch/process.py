@@ -9,10 +9,11 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from flight_server.dispatch.channel import Channel, EngineLostError
+from flight_server.domain.bucket import BucketPattern
 from flight_server.errors import UnavailableError
 from flight_server.frames.frame import Frame
 
@@ -30,6 +31,9 @@ _ANSWER_SECONDS = 5.0
 class ProcessOptions:
     """What an engine process is configured with: bucket name → root URI, bytes, threads.
 
+    `pattern` says where the buckets lie that are made later.
+    `vector_bytes` are what vectors in memory may take; with `has_vectors` they are searched right away.
+    `embedders` are their settings by name, with keys.
     `niceness` is how much it steps back for other processes, up to 19.
     """
 
@@ -37,7 +41,11 @@ class ProcessOptions:
     memory_bytes: int
     temp_bytes: int
     threads: int
+    vector_bytes: int = 0
+    has_vectors: bool = False
     niceness: int = 0
+    pattern: BucketPattern | None = None
+    embedders: Mapping[str, Mapping[str, object]] = field(default_factory=dict, repr=False)
 
     def frame(self) -> Frame:
         """Return the frame that configures the process."""
@@ -45,9 +53,13 @@ class ProcessOptions:
             "configure",
             {
                 "buckets": dict(self.buckets),
+                "pattern": None if self.pattern is None else asdict(self.pattern),
                 "memory_bytes": self.memory_bytes,
                 "temp_bytes": self.temp_bytes,
                 "threads": self.threads,
+                "vector_bytes": self.vector_bytes,
+                "has_vectors": self.has_vectors,
+                "embedders": dict(self.embedders),
             },
         )
 

@@ -10,6 +10,7 @@ from flight_server.dispatch.channel import Channel
 from flight_server.dispatch.pool import EnginePool
 from flight_server.domain.execution import Execution
 from flight_server.domain.session import Holding, StatementSession, Verb
+from flight_server.domain.vector import IndexRecord
 from flight_server.errors import DeadlineExceededError, InternalError, LakehouseError
 from flight_server.frames import frame as frames
 from flight_server.frames.changes import (
@@ -29,6 +30,7 @@ from flight_server.frames.requests import (
     encode_relations,
     statement_fields,
 )
+from flight_server.frames.vectors import encode_indexes
 
 
 class Resolution(Protocol):
@@ -45,6 +47,9 @@ class Resolution(Protocol):
 
     def rows(self, relation: str, after: int | None) -> SystemPage:
         """Return the next rows of a system table that `resolve` named; called in a thread."""
+
+    def indexes(self, relation: str) -> Sequence[IndexRecord]:
+        """Return the indexes that the dataset of a relation has now."""
 
 
 class Targets(Protocol):
@@ -82,6 +87,11 @@ class StatementRequest:
     query_id: str | None = None
     compression: str | None = None
     targets: Targets | None = None
+
+    @property
+    def text_key(self) -> object:
+        """What decides which datasets the text names: a search looks in the selected profile."""
+        return self.sql, self.session.profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +205,11 @@ async def _rows(question: Frame, resolution: Resolution) -> Frame:
     return Frame("page", {"next": page.following}, page.stream)
 
 
+async def _indexed(question: Frame, resolution: Resolution) -> Frame:
+    records = resolution.indexes(question.fields["relation"])
+    return Frame("indexed", {"records": encode_indexes(records)})
+
+
 def _targets(request: StatementRequest) -> Targets:
     if request.targets is None:
         raise InternalError("a statement that only reads has no target")
@@ -210,6 +225,12 @@ async def _named(question: Frame, targets: Targets) -> Frame:
     return encode_namespace(targets.namespace(question.fields["name"]))
 
 
-_OF_RESOLUTION = {"resolve": _resolved, "qualify": _qualified, "describe": _described, "rows": _rows}
+_OF_RESOLUTION = {
+    "resolve": _resolved,
+    "qualify": _qualified,
+    "describe": _described,
+    "rows": _rows,
+    "indexes": _indexed,
+}
 _OF_TARGETS = {"target": _targeted, "namespace": _named}
 _QUESTIONS = {*_OF_RESOLUTION, *_OF_TARGETS}

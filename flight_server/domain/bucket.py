@@ -1,7 +1,7 @@
 """Buckets and the registry that resolves their names."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from flight_server.errors import InvalidArgumentError, NotFoundError
@@ -10,6 +10,9 @@ PRIMARY = "primary"
 """The bucket of every call that names none."""
 
 PROFILE_PREFIX = "profile:"
+
+PROFILE_PATTERN = f"{PROFILE_PREFIX}*"
+"""The name of the pattern from which profiles are made."""
 
 RESERVED_NAMES = frozenset(
     {"sys", "system", "temp", "main", "memory", "lakehouse", "information_schema", "pg_catalog"}
@@ -20,12 +23,20 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}(:[a-z0-9][a-z0-9_.-]{0,62})?")
 MAX_NAME_LENGTH = 127
 """Characters of the longest name: two parts of 63 with a colon between them."""
 
+_LISTED_NAMES = 20
 _LEGACY_URL = re.compile(r"lakehouse(?:-(?P<sanitised>[^:/]+)://|://(?P<name>[^/]+)/)(?P<key>.+)", re.DOTALL)
 
 
 def is_valid_name(name: str) -> bool:
     """Tell whether `name` may be a bucket's name."""
     return _NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for a message: the first ones, and how many more there are."""
+    shown = ", ".join(names[:_LISTED_NAMES]) or "none"
+    more = len(names) - _LISTED_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def sanitise(name: str) -> str:
@@ -48,11 +59,35 @@ class Bucket:
         return self.name.startswith(PROFILE_PREFIX)
 
 
-class BucketRegistry:
-    """Resolves a bucket's name or alias, or says which names are valid; the only place that does."""
+@dataclass(frozen=True, slots=True)
+class BucketPattern:
+    """Where the buckets of profiles lie that are made while the server runs.
 
-    def __init__(self, buckets: Iterable[Bucket]) -> None:
+    Each has a folder of its own name in `parent`, a URI; `inside` is the rest of its root's path.
+    """
+
+    parent: str
+    inside: str = ""
+    read_only: bool = False
+
+    def uri(self, name: str) -> str | None:
+        """Return the root of a bucket by its name, None where the pattern does not make it."""
+        if not name.startswith(PROFILE_PREFIX) or not is_valid_name(name):
+            return None
+        return f"{self.parent}/{name.removeprefix(PROFILE_PREFIX)}{self.inside}"
+
+
+class BucketRegistry:
+    """Resolves a bucket's name or alias, or says which names are valid; the only place that does.
+
+    Beside configured buckets there are those of profiles that were made by a pattern: `learn` brings them in.
+    Used from any thread; only one thread learns.
+    """
+
+    def __init__(self, buckets: Iterable[Bucket], pattern: BucketPattern | None = None) -> None:
         self._buckets = {bucket.name: bucket for bucket in buckets}
+        self.pattern = pattern
+        self._configured = tuple(self._buckets.values())
         self._canonical = {name: name for name in self._buckets}
         self._canonical.update(
             {alias: bucket.name for bucket in self._buckets.values() for alias in bucket.aliases}
@@ -64,8 +99,37 @@ class BucketRegistry:
                 owners.append(name)
 
     def __iter__(self) -> Iterator[Bucket]:
-        """Iterate over the buckets in configured order."""
-        return iter(self._buckets.values())
+        """Iterate over the buckets in configured order, then over those that were made."""
+        return iter(list(self._buckets.values()))
+
+    @property
+    def configured(self) -> tuple[Bucket, ...]:
+        """The buckets that the configuration names, in its order."""
+        return self._configured
+
+    def is_configured(self, name: str) -> bool:
+        """Tell whether the configuration names a bucket, which then nobody can drop."""
+        return any(bucket.name == name for bucket in self._configured)
+
+    def learn(self, profiles: Iterable[tuple[str, bool]]) -> None:
+        """Take in profiles that were made, or dropped: short name, whether it is there."""
+        for short, is_live in profiles:
+            name = PROFILE_PREFIX + short
+            uri = self.pattern.uri(name) if self.pattern is not None else None
+            if self.is_configured(name) or self.pattern is None or uri is None:
+                continue
+            if is_live:
+                self._buckets[name] = Bucket(name, uri, (), self.pattern.read_only)
+                self._canonical[name] = name
+                owners = self._sanitised.setdefault(sanitise(name), [])
+                owners += [name] if name not in owners else []
+            elif self._buckets.pop(name, None) is not None:
+                del self._canonical[name]
+                self._sanitised[sanitise(name)].remove(name)
+
+    def find(self, written: str) -> Bucket | None:
+        """Return the bucket of a name or alias, None when it is unknown."""
+        return self._buckets.get(self._canonical.get(written, ""))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -95,17 +159,21 @@ class BucketRegistry:
                 f"{written[:80]!r} is not a bucket name: lower-case letters, digits, '_', '.' and '-', "
                 "at most 63 of them, with one ':' between two such parts for a profile"
             )
-        raise NotFoundError(f"no bucket {written!r}; the buckets here are: {', '.join(self.names)}")
+        raise NotFoundError(f"no bucket {written!r}; the buckets here are: {listed(self.names)}")
 
     def profile(self, name: str) -> Bucket:
         """Return the bucket of a profile by its short name. Raises NotFoundError with the valid ones."""
         found = self._buckets.get(PROFILE_PREFIX + name)
         if found is None:
             known = [known.name.removeprefix(PROFILE_PREFIX) for known in self if known.is_profile]
-            raise NotFoundError(
-                f"no profile {name[:80]!r}; the profiles here are: {', '.join(known) or 'none'}"
-            )
+            raise NotFoundError(f"no profile {name[:80]!r}; the profiles here are: {listed(known)}")
         return found
+
+    def check_profiles(self, names: Iterable[str]) -> None:
+        """Raise NotFoundError for the first profile among names of buckets that is not there any more."""
+        for name in names:
+            if name.startswith(PROFILE_PREFIX) and name not in self._buckets:
+                self.profile(name.removeprefix(PROFILE_PREFIX))
 
     def split_legacy_url(self, key: str) -> tuple[str, str] | None:
         """Split a legacy URL into (bucket as written there, key); None when `key` is not one.

@@ -26,6 +26,7 @@ class CallContext:
 
     `bucket` is the canonical current bucket (header, else session, else `primary`);
     `named_bucket` is the canonical bucket that this very call's header named, None without one.
+    `profile` is the short name of the one that the header, or else the session, selected.
     `schemas` are the session's, where bare names are looked for first, none where a header names a bucket.
     `compression` is how the rows of a result are compressed for the way, None where they are not;
     with `dictionaries` its ENUM columns are dictionary-encoded.
@@ -44,6 +45,7 @@ class CallContext:
     dictionaries: bool
     is_java: bool
     has_left: Callable[[], Awaitable[bool]]
+    profile: str | None = None
 
     @property
     def namespace(self) -> str:

@@ -30,6 +30,12 @@ class RecentMap(Generic[Key, Value]):
             self._entries.move_to_end(key)
             return entry[0]
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+            self._weight = 0
+
     def pop(self, key: Key) -> Value | None:
         """Forget what is kept under a key and return it, None when nothing is."""
         with self._lock:

@@ -35,13 +35,15 @@ class StatementSession:
     """The session of a statement as an engine process sees it.
 
     `settings` are DuckDB's, by their names there; `transaction` is the id of the open one in hex; with
-    `has_state` the engine process must know the session from an earlier statement.
+    `has_state` the engine process must know the session from an earlier statement. `profile` is the short
+    name of the selected one, None where none is.
     """
 
     id: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     transaction: str | None = None
     has_state: bool = False
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

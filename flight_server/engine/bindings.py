@@ -10,7 +10,7 @@ from flight_server.domain.recent import RecentMap
 from flight_server.domain.session import DICTIONARIES
 from flight_server.engine import parameters
 from flight_server.engine.binding import Binding, bind
-from flight_server.engine.preparation import Ready, weight
+from flight_server.engine.ready import Ready, weight
 from flight_server.engine.statement import Statement
 from flight_server.engine.types import CASTS, DICTIONARY_CASTS
 from flight_server.errors import InvalidArgumentError

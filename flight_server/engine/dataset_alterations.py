@@ -25,6 +25,7 @@ from flight_server.engine.alterations import (
     SetType,
 )
 from flight_server.engine.binding import sql_types
+from flight_server.engine.computed_columns import check_alteration
 from flight_server.engine.dataset_columns import DatasetColumns, unused
 from flight_server.engine.dataset_objects import DatasetObjects, encoded
 from flight_server.engine.dataset_table import duplicate_key, target_relation
@@ -54,6 +55,7 @@ class DatasetAlterations:
             return Done(changes=(_change(target, "rename", new_name=action.new_name),))
         if target.kind != "table":
             raise UnimplementedError("of a view only the name can be altered: CREATE OR REPLACE VIEW")
+        check_alteration(declarations.read(target.schema), action)
         if isinstance(action, SetType):
             return self._set_type(cursor, target, action)
         schema = _ACTIONS[type(action)](self, cursor, statement, target, action)

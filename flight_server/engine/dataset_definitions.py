@@ -62,10 +62,11 @@ class DatasetDefinitions:
     ) -> Done:
         """Create a table of what a query returns; without a target it is only bound, as DuckDB does."""
         ready = self._preparation.query(cursor, statement, arguments.named(kind.query or "", kind.columns))
-        with self._preparation.available(cursor, statement, ready, with_rows=True):
+        with self._preparation.available(cursor, statement, ready, with_rows=True) as fill:
             binding, values = _bound(cursor, ready.sql, statement)
             if target is None:
                 return Done()
+            fill(values)
             schema = stored_schema(binding.schema)
             if not kind.with_data:
                 return Done(changes=(_created(target, schema),))

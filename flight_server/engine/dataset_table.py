@@ -15,6 +15,7 @@ from flight_server.domain import declarations
 from flight_server.domain.dataset import StoredObject
 from flight_server.domain.declarations import Constraint
 from flight_server.engine import quote
+from flight_server.engine.computed_columns import kept_vectors
 from flight_server.engine.dataset_objects import DatasetObjects, encoded
 from flight_server.engine.declared import column_definitions, constraint_definitions
 from flight_server.engine.instance import hidden_path
@@ -120,7 +121,7 @@ class DatasetTable:
 
     def change(self) -> StatementChange:
         """Write the rows as objects; return the change that puts them in the place of those loaded."""
-        rows = f"FROM {quote.path(self.path)}", None, self.schema
+        rows = self._kept_rows(), None, self.schema
         return self.change_of(self.objects.write(self._cursor, rows, self.place, self.schema))
 
     def change_of(self, written: list[StoredObject]) -> StatementChange:
@@ -137,6 +138,14 @@ class DatasetTable:
             tuple((item.bucket, item.key) for item in self.loaded),
             encoded(written),
         )
+
+    def _kept_rows(self) -> str:
+        """Return a query of the rows, without vectors that have to be computed anew."""
+        loaded = None
+        if self.loaded:
+            relation = target_relation(self._target, self.loaded)
+            loaded = select_objects(self._cursor, self.objects.stores, relation)
+        return kept_vectors(self.schema, quote.path(self.path), loaded)
 
 
 def target_relation(target: Target, objects: Sequence[TargetObject]) -> Relation:

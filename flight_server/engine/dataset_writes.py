@@ -18,8 +18,10 @@ from flight_server.engine.dataset_table import DatasetTable
 from flight_server.engine.inserts import Insertion
 from flight_server.engine.markers import markers, replaced
 from flight_server.engine.parse import ParsedStatement, parse_write
-from flight_server.engine.preparation import Preparation, Ready, Written
+from flight_server.engine.preparation import Preparation
+from flight_server.engine.ready import Ready, Written
 from flight_server.engine.relations import Relations
+from flight_server.engine.searches import Fill
 from flight_server.engine.sessions import EngineSessions
 from flight_server.engine.splice import Place
 from flight_server.engine.statement import Done, Statement
@@ -61,13 +63,14 @@ class DatasetWrites:
             ready = self._ready(cursor, statement, parsed, table, target)
             if may_stream(parsed, table.schema) and not table.loaded:
                 return self._streamed(cursor, statement, parsed, ready, table)
-            before = partial(self._load, cursor, parsed, table)
             stands_still = writes.atomic(cursor) if affected.reads_clock(ready.sql) else nullcontext()
-            with stands_still, self._preparation.available(cursor, statement, ready, with_rows=True):
+            available = self._preparation.available(cursor, statement, ready, with_rows=True)
+            with stands_still, available as fill:
+                before = partial(self._load, cursor, parsed, table, fill)
                 if parsed.returns_rows:
-                    count, messages = writes.returned(cursor, ready, statement, before)
+                    count, messages = writes.returned(cursor, ready, statement, fill, before)
                 else:
-                    count, messages = writes.changed(cursor, ready, parsed, statement, before), ()
+                    count, messages = writes.changed(cursor, ready, parsed, statement, fill, before), ()
             if count == 0:
                 return Done(messages=messages)
             try:
@@ -88,7 +91,8 @@ class DatasetWrites:
         """Write what an INSERT's query returns without having all of it anywhere."""
         objects = table.objects
         try:
-            with self._preparation.available(cursor, statement, ready, with_rows=True):
+            with self._preparation.available(cursor, statement, ready, with_rows=True) as fill:
+                fill(None)
                 if statement.messages:  # of no parameter, as drivers send them
                     parameters.bind_values(cursor, ready.sql, statement.messages)
                 bind(cursor, ready.sql)
@@ -137,12 +141,18 @@ class DatasetWrites:
         )
 
     def _load(
-        self, cursor: Cursor, parsed: ParsedStatement, table: DatasetTable, text: str, runs: writes.Runs
+        self,
+        cursor: Cursor,
+        parsed: ParsedStatement,
+        table: DatasetTable,
+        fill: Fill,
+        text: str,
+        runs: writes.Runs,
     ) -> None:
         """Load what the statement, which is about to run with these values, may change."""
         node = parsed.write_node
         if node is not None and node["type"] == "INSERT_QUERY_NODE":
-            self._load_conflicting(cursor, parsed, table, text, runs)
+            self._load_conflicting(cursor, parsed, table, fill, text, runs)
         elif not affected.can_be_searched(parsed) or len(runs) > _MAX_SEARCHES:
             table.load()
         elif not table.is_loaded:
@@ -155,12 +165,19 @@ class DatasetWrites:
                 query = affected.finder(cursor, hidden, scan, table.object_column)
                 found: set[str] = set()
                 for values in runs:
+                    fill(values)
                     rows = cursor.execute(query, writes.given(query, values)).fetchall()
                     found |= {path for (path,) in rows}
             table.load(found)
 
     def _load_conflicting(
-        self, cursor: Cursor, parsed: ParsedStatement, table: DatasetTable, text: str, runs: writes.Runs
+        self,
+        cursor: Cursor,
+        parsed: ParsedStatement,
+        table: DatasetTable,
+        fill: Fill,
+        text: str,
+        runs: writes.Runs,
     ) -> None:
         """Load the objects with the keys of the rows that an INSERT with a conflict clause brings."""
         if table.is_loaded or not (parsed.write_node or {}).get("on_conflict_info"):
@@ -172,6 +189,7 @@ class DatasetWrites:
         numbered = replaced(text, {marker.name: f"${marker.name}" for marker in markers(text)})
         plain = Insertion(numbered).plain(quote.path(table.path), quote.path(path))
         for values in runs:
+            fill(values)
             cursor.execute(plain, writes.given(plain, values))
         with table.scan() as scan:
             found = {

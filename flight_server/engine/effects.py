@@ -33,7 +33,8 @@ from flight_server.engine.kinds import (
     Write,
 )
 from flight_server.engine.parse import ParsedStatement
-from flight_server.engine.preparation import Preparation, Ready
+from flight_server.engine.preparation import Preparation
+from flight_server.engine.ready import Ready
 from flight_server.engine.relations import Relations
 from flight_server.engine.sessions import (
     EngineSession,
@@ -161,8 +162,9 @@ class Effects:
     ) -> str:
         """Store what a query returns in a hidden table, or its columns alone, and return its relation."""
         relation = self._sessions.new_relation(name)
-        with self._preparation.available(cursor, statement, ready, with_rows=True):
+        with self._preparation.available(cursor, statement, ready, with_rows=True) as fill:
             sql, values = writes.one_row(cursor, ready.sql, statement)
+            fill(values)
             suffix = "" if with_data else "\nWITH NO DATA"
             cursor.execute(f"CREATE TABLE {quote.path(hidden_path(relation))} AS {sql}{suffix}", values)
         return relation
@@ -273,11 +275,12 @@ class Effects:
         state, caller = statement.caller.state, statement.caller
         self._sessions.writable(state, caller.transaction, parsed.target.name.path)
         ready = self._preparation.prepare(cursor, statement, parsed)
-        with self._preparation.available(cursor, statement, ready, with_rows=True), writes.atomic(cursor):
+        available = self._preparation.available(cursor, statement, ready, with_rows=True)
+        with available as fill, writes.atomic(cursor):
             if parsed.returns_rows:
-                count, messages = writes.returned(cursor, ready, statement)
+                count, messages = writes.returned(cursor, ready, statement, fill)
                 return Done(count, messages=messages)
-            return Done(writes.changed(cursor, ready, parsed, statement))
+            return Done(writes.changed(cursor, ready, parsed, statement, fill))
 
     def _prepare(self, cursor: Cursor, statement: Statement, kind: Prepare) -> Done:
         if isinstance(self._preparation.read(cursor, kind.sql), Prepare | Execute):

@@ -5,7 +5,7 @@ which everything that is not the client's is taken out; the text form is written
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from flight_server.engine.tokens import Reader
 from flight_server.errors import InvalidArgumentError
 
 SCHEMA = pa.schema({"explain_key": pa.utf8(), "explain_value": pa.utf8()})
-"""What every EXPLAIN returns: one row."""
+"""What every EXPLAIN returns: a row for the plan, and one for each search."""
 
 _FORMATS = {"TEXT": False, "DEFAULT": False, "JSON": True}
 _HIDDEN_KEYS = frozenset({"Filename(s)", "sql"})
@@ -73,10 +73,15 @@ def explain(
     sql: str,
     values: Values | None,
     shown: Callable[[str], str],
+    searches: Sequence[str] = (),
 ) -> pa.Table:
-    """Explain a query; `shown` puts the client's names in the place of hidden ones."""
+    """Explain a query; `shown` puts the client's names in the place of hidden ones.
+
+    What is said of its `searches` comes in rows of their own.
+    """
     rows = cursor.execute(wanted.prefix + sql, values).fetchall()
     found = [(key, _written(_cleaned(json.loads(plan), shown), wanted.is_json)) for key, plan in rows]
+    found += [("search", text) for text in searches]
     return pa.Table.from_arrays(
         [pa.array(column, pa.utf8()) for column in zip(*found, strict=True)], schema=SCHEMA
     )

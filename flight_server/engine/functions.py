@@ -39,6 +39,9 @@ METADATA_FUNCTIONS: Mapping[str, Need] = {
 }
 """Table functions that describe what there is; most are macros of ours (`macros`)."""
 
+SEARCH_FUNCTIONS = ("vector_search", "text_search", "hybrid_search")
+"""Table functions of ours that search a dataset; a hidden relation takes their place."""
+
 TABLE_FUNCTIONS = frozenset(
     {"generate_series", "json_each", "json_tree", "range", "repeat", "repeat_row", "test_all_types", "unnest"}
 ) | frozenset(METADATA_FUNCTIONS)

@@ -18,6 +18,7 @@ from flight_server.engine.functions import Need
 from flight_server.engine.kinds import Kind, Shown, kind_of
 from flight_server.engine.markers import Marker, markers
 from flight_server.engine.merge import Merge, is_merge, read_merge
+from flight_server.engine.search_calls import WrittenSearch, read_calls, with_quoted_names
 from flight_server.engine.tokens import Reader
 from flight_server.engine.walk import (
     ColumnReference,
@@ -40,7 +41,8 @@ class ParsedStatement:
     Of a statement that writes `sql` is the query around it, `target` the table that it writes to, `merge` its
     pieces where it is a MERGE, `returning` where the RETURNING of an INSERT begins that knows no conflicts.
     `need` is what it must be told of the catalog; of the names that begin at the byte positions `dropped` the
-    first part goes, None where one is not known.
+    first part goes, None where one is not known. `plain_columns` are the names
+    (folded) that stand alone and may be columns; with `reads_all_columns` there is a star.
     """
 
     sql: bytes
@@ -57,6 +59,9 @@ class ParsedStatement:
     dropped: tuple[int | None, ...] = ()
     merge: Merge | None = None
     returning: int | None = None
+    searches: tuple[WrittenSearch, ...] = ()
+    plain_columns: frozenset[str] = frozenset()
+    reads_all_columns: bool = False
 
     def written(self, query: str) -> str:
         """Return the statement that writes, from the query around it."""
@@ -92,6 +97,7 @@ class ParsedStatement:
 
 def read(cursor: duckdb.DuckDBPyConnection, sql: str) -> ParsedStatement | Kind:
     """Parse one statement of any kind. Raises InvalidArgumentError or UnimplementedError."""
+    sql = with_quoted_names(sql)
     tree = _tree(cursor, sql)
     query = shows.stands_for(tree)
     if query is not None:
@@ -101,6 +107,7 @@ def read(cursor: duckdb.DuckDBPyConnection, sql: str) -> ParsedStatement | Kind:
 
 def parse(cursor: duckdb.DuckDBPyConnection, sql: str) -> ParsedStatement:
     """Parse one query. Raises InvalidArgumentError or UnimplementedError."""
+    sql = with_quoted_names(sql)
     return _query(cursor, sql, _tree(cursor, sql))
 
 
@@ -109,6 +116,7 @@ def parse_write(cursor: duckdb.DuckDBPyConnection, sql: str) -> ParsedStatement:
 
     Raises InvalidArgumentError or UnimplementedError.
     """
+    sql = with_quoted_names(sql)
     reader = Reader(sql)
     if is_merge(reader):
         return _parse_merge(cursor, read_merge(sql))
@@ -199,6 +207,9 @@ def _walked(cursor: duckdb.DuckDBPyConnection, sql: str, tree: Node, write: Writ
         write is None or write.returns_rows,
         walker.need,
         tuple(walker.dropped),
+        searches=read_calls(sql.encode(), walker.searches),
+        plain_columns=frozenset(walker.plain_columns),
+        reads_all_columns=walker.reads_all_columns,
     )
 
 

@@ -80,8 +80,9 @@ def _values(
     with (
         cursor.cursor() as apart,
         statement.running.aside(apart),
-        preparation.available(apart, statement, ready, with_rows=True),
+        preparation.available(apart, statement, ready, with_rows=True) as fill,
     ):
+        fill(None)
         found = apart.execute(ready.sql).fetchmany(_MAX_COLUMNS + 1)
     values = [value for (value,) in found if value is not None]
     if len(values) > _MAX_COLUMNS:

@@ -1,10 +1,7 @@
 """Makes a statement's text ready to run: parsed, its names resolved, hidden relations in their place."""
 
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
@@ -16,90 +13,29 @@ from flight_server.engine.functions import Need
 from flight_server.engine.instance import hidden_path
 from flight_server.engine.introspection import Introspection
 from flight_server.engine.kinds import Kind
-from flight_server.engine.parse import ParsedStatement, parse, parse_write, read
+from flight_server.engine.parse import ParsedStatement, parse_write, read
+from flight_server.engine.ready import Ready, Written, weight
 from flight_server.engine.relations import Relations, described_relation
+from flight_server.engine.search_calls import full_names
+from flight_server.engine.searches import Fill, ReadySearch, Searches, used_columns
 from flight_server.engine.sessions import is_temporary
-from flight_server.engine.splice import Place, splice
+from flight_server.engine.splice import Place, splice, spliced
 from flight_server.engine.statement import Statement
-from flight_server.errors import InvalidArgumentError, LakehouseError, NotFoundError, UnimplementedError
-from flight_server.frames.requests import TableName, is_system, is_version, is_view
+from flight_server.errors import InvalidArgumentError, NotFoundError
+from flight_server.frames.requests import TableName, is_version, is_view
 
 _CACHED_BYTES = 64 * 1024 * 1024
 _MAX_VIEW_DEPTH = 16
 _MAX_VIEW_TABLES = 1_000
 _EXPRESSION = "SELECT ({}\n)"
-_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
-
-
-def weight(sql: str) -> int:
-    """Return about how many bytes a text takes with what is known of it."""
-    return 1_000 + 100 * len(sql)
-
-
-def written(path: Sequence[str]) -> str:
-    """Write a name as DuckDB does in the names of expressions: quoted only where it must be."""
-    return ".".join(part if _PLAIN_NAME.fullmatch(part) else quote.identifier(part) for part in path)
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A statement over one set of relations: its text, and what its column names must not show.
-
-    `asked` are the names that the gateway resolved, `pins` all relations that must stay, and
-    `reads` counts the places that name a table, `variables` are the names of those that it reads (None where
-    any may be), in all three those inside views too. `need` is what the text must
-    be told of the catalog; `is_shared` says that it means the same in every session.
-    """
-
-    sql: str
-    places: Mapping[TableName, Place]
-    asked: tuple[TableName, ...]
-    pins: tuple[str, ...]
-    reads: int
-    variables: frozenset[str] | None
-    is_shared: bool
-    need: Need
-
-    @property
-    def versions(self) -> tuple[str, ...]:
-        """The relations that are dataset versions."""
-        return tuple(relation for relation in self.pins if is_version(relation))
-
-    @property
-    def system_tables(self) -> tuple[str, ...]:
-        """The relations that are system tables."""
-        return tuple(relation for relation in self.pins if is_system(relation))
-
-    def shown(self, name: str) -> str:
-        """Return a text of DuckDB's with the client's dataset names in the place of hidden ones."""
-        for table, place in self.places.items():
-            if not place.path:
-                continue
-            schema, relation = place.path
-            hidden = rf'(?:lakehouse\.)?"?{schema}"?\.{re.escape(quote.identifier(relation))}'
-            alias = re.escape(written(table.path[-1:]))
-            client_name = written(table.path).replace("\\", r"\\")
-            name = re.sub(rf'{hidden}(?: AS {alias}(?![\w"]))?', client_name, name)
-        return name
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What stands for the dataset that a statement writes: `table` where it is written.
-
-    Elsewhere the dataset's `relation` is read, or what stands `instead` of it.
-    """
-
-    table: Place
-    relation: str
-    instead: Place | None = None
 
 
 class Preparation:
     """Prepares statements; remembers what a text parses to, and what it is over certain relations."""
 
-    def __init__(self, relations: Relations, introspection: Introspection) -> None:
+    def __init__(self, relations: Relations, introspection: Introspection, searches: Searches) -> None:
         self._relations = relations
+        self._searches = searches
         self._introspection = introspection
         self._read: RecentMap[str, ParsedStatement | Kind] = RecentMap(_CACHED_BYTES)
         self._writes: RecentMap[str, ParsedStatement] = RecentMap(_CACHED_BYTES)
@@ -166,11 +102,15 @@ class Preparation:
         names = _read_names(parsed, written)
         described = frozenset(names) if is_described else parsed.described
         own, inner = self._own(cursor, statement, names, depth, described)
-        asked = tuple(name for name in names if name not in own)
+        profile = statement.caller.profile
+        searched = [name for search in parsed.searches for name in search.call.names(profile)]
+        asked = tuple(dict.fromkeys([*(name for name in names if name not in own), *searched]))
         for name in asked:
             if len(name.path) > 1 and is_temporary(name.path):
                 raise NotFoundError(f"no temporary table {name.path[-1]!r} in this session")
         found = dict(zip(asked, statement.questions.resolve(asked), strict=True)) if asked else {}
+        searches = _ready_searches(parsed, profile, found)
+        found = {name: relation for name, relation in found.items() if name in names}
         inner |= self._views(cursor, statement, found, depth, described)
         found |= _described(found, described)
         places = own | {name: _place(relation, written) for name, relation in found.items()}
@@ -181,13 +121,15 @@ class Preparation:
                 f"the views of this statement name tables in more than {_MAX_VIEW_TABLES} places: "
                 "store one of them in a table"
             )
-        sql = self._text(cursor, parsed, places, written)
+        sql = self._text(cursor, parsed, (places, [_search_place(search) for search in searches]), written)
         views = inner.values()
         variables = _all_of([parsed.variables, *(view.variables for view in views)])
         all_pins = tuple(dict.fromkeys([*(pin for view in views for pin in view.pins), *found.values()]))
         need = max([parsed.need, *(view.need for view in views)])
         is_shared = not inner and not own and variables == frozenset() and written is None
-        return Ready(sql, places, asked, all_pins, reads, variables, is_shared, need)
+        all_searches = [*searches, *(search for view in views for search in view.searches)]
+        distinct = tuple({search.name: search for search in all_searches}.values())
+        return Ready(sql, places, asked, all_pins, reads, variables, is_shared, need, distinct)
 
     def _views(
         self,
@@ -209,15 +151,15 @@ class Preparation:
         self,
         cursor: duckdb.DuckDBPyConnection,
         parsed: ParsedStatement,
-        places: Mapping[TableName, Place],
+        stands: tuple[Mapping[TableName, Place], Sequence[Place]],
         written: Written | None,
     ) -> str:
         if written is not None:
-            return _spliced(cursor, parsed, places, written.table)
-        key = (parsed.sql, tuple(places.items()))
+            return spliced(cursor, parsed, stands, written.table)
+        key = (parsed.sql, tuple(stands[0].items()), tuple(stands[1]))
         sql = self._spliced.get(key)
         if sql is None:
-            sql = _spliced(cursor, parsed, places, None)
+            sql = spliced(cursor, parsed, stands, None)
             self._spliced.put(key, sql, weight(sql))
         return sql
 
@@ -229,9 +171,16 @@ class Preparation:
         state = statement.caller.state
         asked = [name for name in parsed.names if not (state.table(name.path) or state.view(name.path))]
         places = {name: Place(("temp", "main", name.path[-1])) for name in parsed.names}
-        for name, path in zip(asked, statement.questions.qualify(asked), strict=True):
-            places[name] = Place(tuple(path))
-        return splice(cursor, parsed, places)
+        searched = [search.call.names(statement.caller.profile) for search in parsed.searches]
+        wanted = list(dict.fromkeys([*asked, *(name for names in searched for name in names)]))
+        paths = dict(zip(wanted, statement.questions.qualify(wanted), strict=True)) if wanted else {}
+        places |= {name: Place(tuple(paths[name])) for name in asked}
+        edits = [
+            edit
+            for search, names in zip(parsed.searches, searched, strict=True)
+            for edit in full_names(search.call, [paths[name] for name in names])
+        ]
+        return splice(cursor, parsed, places, edits=edits)
 
     def _read_query(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> ParsedStatement:
         parsed = self.read(cursor, sql)
@@ -283,8 +232,11 @@ class Preparation:
     @contextmanager
     def available(
         self, cursor: duckdb.DuckDBPyConnection, statement: Statement, ready: Ready, with_rows: bool = False
-    ) -> Iterator[None]:
-        """Hold what a text reads while it is bound or started; system tables have rows only where asked."""
+    ) -> Iterator[Fill]:
+        """Hold what a text reads while it is bound or started; system tables have rows only where asked.
+
+        Searches have none until they are filled, which is what this yields, before each run.
+        """
         if with_rows:
             self._tell(cursor, statement, ready.need)
         else:
@@ -293,8 +245,11 @@ class Preparation:
             # Before anything streams: a cursor with an open stream takes no new tables.
             cursor.register(name, self._system_table(statement, name, with_rows))
         _set_variables(cursor, statement.caller.state.variables, ready.variables)
-        with self.pinned(statement, ready):
-            yield
+        with (
+            self.pinned(statement, ready),
+            self._searches.available(cursor, statement, ready.searches) as fill,
+        ):
+            yield fill
 
     def pinned(self, statement: Statement, ready: Ready) -> AbstractContextManager[None]:
         """Hold the dataset versions that a text reads, where all else is there already."""
@@ -350,30 +305,24 @@ def _place(relation: str, written: Written | None) -> Place:
     return Place(hidden_path(relation))
 
 
-def _spliced(
-    cursor: duckdb.DuckDBPyConnection,
-    parsed: ParsedStatement,
-    places: Mapping[TableName, Place],
-    target: Place | None,
-) -> str:
-    """Splice, then read the result with the same parse: it may name hidden relations and nothing else."""
-    sql = splice(cursor, parsed, places, target)
-    is_write = parsed.target is not None
-    if is_write:
-        sql = parsed.written(sql)
-    wanted: Counter[TableName] = Counter()
-    for table in parsed.tables:
-        place = target if target is not None and table is parsed.target else places[table.name]
-        wanted.update([TableName(place.path)] if place.path else _tables(cursor, place.query))
-    try:
-        named = Counter(_tables(cursor, sql, is_write))
-    except LakehouseError:  # its text would show the rewritten statement
-        named = Counter()
-    if named != wanted:
-        raise UnimplementedError("a table is named here in a way that is not served: give it an alias")
-    return sql
+def _ready_searches(
+    parsed: ParsedStatement, profile: str | None, found: Mapping[TableName, str]
+) -> list[ReadySearch]:
+    """Return the searches of a statement, over the relations of their datasets."""
+    used, searches = used_columns(parsed), []
+    for search in parsed.searches:
+        relations = [found[name] for name in search.call.names(profile)]
+        for name, relation in zip(search.call.names(profile), relations, strict=True):
+            if not is_version(relation):
+                raise InvalidArgumentError(
+                    f"{'.'.join(name.path)} is no dataset: a search reads datasets only"
+                )
+        queries = relations[1] if len(relations) > 1 else None
+        hidden = search.call.relation([*relations, *sorted(used or "*")])
+        searches.append(ReadySearch(hidden, search.call, relations[0], queries, used))
+    return searches
 
 
-def _tables(cursor: duckdb.DuckDBPyConnection, sql: str, is_write: bool = False) -> list[TableName]:
-    parsed = parse_write(cursor, sql) if is_write else parse(cursor, sql)
-    return [table.name for table in parsed.tables]
+def _search_place(search: ReadySearch) -> Place:
+    path = hidden_path(search.name)
+    return Place(query=search.call.query(path)) if search.call.markers else Place(path)

@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
+from flight_server.domain.vector import IndexRecord
 from flight_server.engine.statement import Questions
 from flight_server.frames.changes import Namespace, Target, Use, decode_namespace, decode_target
 from flight_server.frames.frame import Frame
 from flight_server.frames.requests import Relation, TableName, decode_relations, encode_names, relations_ahead
+from flight_server.frames.vectors import decode_indexes
 
 
 class Asker:
@@ -21,7 +23,13 @@ class Asker:
     def questions(self) -> Questions:
         """What a statement may ask."""
         return Questions(
-            self._resolve, self._qualify, self._describe, self._rows, self._target, self._namespace
+            self._resolve,
+            self._qualify,
+            self._describe,
+            self._rows,
+            self._target,
+            self._namespace,
+            self._indexes,
         )
 
     def _resolve(self, names: Sequence[TableName]) -> Sequence[str]:
@@ -50,6 +58,9 @@ class Asker:
 
     def _target(self, path: Sequence[str], use: Use) -> Target:
         return decode_target(self._ask(Frame("target", {"path": list(path), "use": use})))
+
+    def _indexes(self, relation: str) -> Sequence[IndexRecord]:
+        return decode_indexes(self._ask(Frame("indexes", {"relation": relation})).fields["records"])
 
     def _namespace(self, name: str) -> Namespace:
         return decode_namespace(self._ask(Frame("namespace", {"name": name})))

@@ -124,12 +124,35 @@ def select_objects(
     return " UNION ALL ".join(_select_group(stores, types, schema, group, object_column) for group in groups)
 
 
+def select_rows(
+    cursor: duckdb.DuckDBPyConnection,
+    stores: Mapping[str, ObjectStore],
+    relation: Relation,
+    columns: Sequence[str],
+    places: tuple[str, str],
+) -> str:
+    """Return the SELECT of columns of a relation with one group, and of the places of its rows.
+
+    They are named by `places`: which object of the group, counted from 0, and which row of that object.
+    Raises FailedPreconditionError when an object is missing.
+    """
+    schema, group = _schema(relation.schema), relation.groups[0]
+    wanted = pa.schema([schema.field(name) for name in columns])
+    types = dict(zip(columns, sql_types(cursor, wanted)[1], strict=True)) if columns else {}
+    at = ", ".join(
+        f"CAST({source} AS BIGINT) AS {quote.identifier(name)}"
+        for source, name in zip(("file_index", "file_row_number"), places, strict=True)
+    )
+    return _select_group(stores, types, wanted, group, None, at)
+
+
 def _select_group(
     stores: Mapping[str, ObjectStore],
     types: Mapping[str, str],
     schema: pa.Schema,
     group: ObjectGroup,
     object_column: str | None,
+    more: str | None = None,
 ) -> str:
     own = by_id(_schema(group.schema))
     columns = [_column(field, types[field.name], own.get(column_id(field))) for field in schema]
@@ -139,6 +162,8 @@ def _select_group(
     if object_column is not None:
         columns.append(quote.identifier(object_column))
         options += f", filename = {quote.text(object_column)}"
+    if more is not None:
+        columns.append(more)
     # The schema's name keeps clear of the macros that stand before read_parquet for clients.
     return f"SELECT {', '.join(columns)} FROM system.main.read_parquet([{paths}]{options})"  # noqa: S608 - quoted
 

@@ -8,17 +8,19 @@ column references go on meaning what they meant. Where DuckDB gives no position 
 import copy
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
 
 from flight_server.engine import quote
 from flight_server.engine.columns import Renamed, aliases, renamed, returned
-from flight_server.engine.parse import ParsedStatement, parse
+from flight_server.engine.parse import ParsedStatement, parse, parse_write
+from flight_server.engine.search_calls import WrittenSearch
 from flight_server.engine.time_travel import clause_span
 from flight_server.engine.walk import Node, TableReference
-from flight_server.errors import UnimplementedError
+from flight_server.errors import LakehouseError, UnimplementedError
 from flight_server.frames.requests import TableName
 
 _SPACE = rb"(?:\s|/\*.*?\*/|--[^\n]*\n)*"
@@ -47,10 +49,13 @@ def splice(
     parsed: ParsedStatement,
     places: Mapping[TableName, Place],
     target: Place | None = None,
+    searches: Sequence[Place] | None = None,
+    edits: Sequence[Edit] = (),
 ) -> str:
     """Return the statement with every dataset name replaced by what stands for it.
 
-    For the table that it writes to that is `target`, where one is given.
+    For the table that it writes to that is `target`, where one is given; `searches` stand for its calls of
+    search functions, one for each; without them these stay, with the `edits` that are given.
     """
     chosen = aliases(parsed)
     columns = list(renamed(parsed, chosen))
@@ -58,19 +63,37 @@ def splice(
     if written is not None:
         own = {id(found.column): found for found in returned(parsed, written.path[-1])}
         columns = [found for found in columns if id(found.column) not in own] + [*own.values()]
-    edits = [_column_edit(parsed.sql, column) for column in columns]
-    edits += [_dropped_edit(parsed.sql, start) for start in parsed.dropped]
+    found_edits: list[Edit | None] = [*edits]
+    found_edits += [_column_edit(parsed.sql, column) for column in columns]
+    found_edits += [_dropped_edit(parsed.sql, start) for start in parsed.dropped]
     for table in parsed.tables:
         place = target if target is not None and table is parsed.target else places[table.name]
         found = _table_edits(parsed.sql, table, place.sql, chosen[id(table)])
-        edits += found or [None]
-    if None in edits:
-        return _rewritten(cursor, parsed, places, chosen, columns)
-    sql, at, out = parsed.sql, 0, []
-    for start, end, replacement in sorted(edit for edit in edits if edit is not None):
+        found_edits += found or [None]
+    if searches is not None:
+        found_edits += map(_search_edit, parsed.searches, searches)
+    if None in found_edits:
+        if edits:
+            raise UnimplementedError("a table is named beside this search in a way that is not served")
+        return _rewritten(cursor, parsed, (places, searches or ()), chosen, columns)
+    return edited(parsed.sql, [edit for edit in found_edits if edit is not None])
+
+
+def edited(sql: bytes, edits: Iterable[Edit]) -> str:
+    """Return a text with some of its parts replaced."""
+    at, out = 0, []
+    for start, end, replacement in sorted(edits):
         out += [sql[at:start], replacement.encode()]
         at = end
     return b"".join([*out, sql[at:]]).decode()
+
+
+def _search_edit(search: WrittenSearch, place: Place) -> Edit | None:
+    reference = search.reference
+    if reference.start is None or search.end is None:
+        return None
+    alias = "" if reference.node["alias"] else f" AS {reference.function}"
+    return reference.start, search.end, place.sql + alias
 
 
 def _name_end(sql: bytes, start: int, end: int, path: Sequence[str]) -> int | None:
@@ -125,15 +148,24 @@ def _dropped_edit(sql: bytes, start: int | None) -> Edit | None:
 def _rewritten(
     cursor: duckdb.DuckDBPyConnection,
     parsed: ParsedStatement,
-    places: Mapping[TableName, Place],
+    stands: tuple[Mapping[TableName, Place], Sequence[Place]],
     chosen: Mapping[int, str],
     columns: Sequence[Renamed],
 ) -> str:
     if parsed.target is not None:
         raise UnimplementedError("a table is named here in a way that is not served: give it an alias")
-    tree, nodes, column_nodes = copy.deepcopy(
-        (parsed.tree, [table.node for table in parsed.tables], [found.column.node for found in columns])
+    places, searches = stands
+    tree, nodes, column_nodes, calls = copy.deepcopy(
+        (
+            parsed.tree,
+            [table.node for table in parsed.tables],
+            [found.column.node for found in columns],
+            [(search.reference.node, search.reference.function) for search in parsed.searches],
+        )
     )
+    for (node, function), place in zip(calls, searches, strict=True):
+        query = Place(query=place.query or f"FROM {place.sql}")
+        node.update(_node(cursor, query), alias=node["alias"] or function)
     for table, node in zip(parsed.tables, nodes, strict=True):
         node.update(_node(cursor, places[table.name]), alias=chosen[id(table)], at_clause=None)
     for found, node in zip(columns, column_nodes, strict=True):
@@ -156,3 +188,35 @@ def _node(cursor: duckdb.DuckDBPyConnection, place: Place) -> Node:
         "table_name": table,
         "qualified_name": {"path": list(place.path)},
     }
+
+
+def spliced(
+    cursor: duckdb.DuckDBPyConnection,
+    parsed: ParsedStatement,
+    stands: tuple[Mapping[TableName, Place], Sequence[Place]],
+    target: Place | None,
+) -> str:
+    """Splice, then read the result with the same parse: it may name hidden relations and nothing else."""
+    places, searches = stands
+    sql = splice(cursor, parsed, places, target, searches)
+    is_write = parsed.target is not None
+    if is_write:
+        sql = parsed.written(sql)
+    wanted: Counter[TableName] = Counter()
+    for table in parsed.tables:
+        place = target if target is not None and table is parsed.target else places[table.name]
+        wanted.update([TableName(place.path)] if place.path else _tables(cursor, place.query))
+    for place in searches:
+        wanted.update([TableName(place.path)] if place.path else _tables(cursor, place.query))
+    try:
+        named = Counter(_tables(cursor, sql, is_write))
+    except LakehouseError:  # its text would show the rewritten statement
+        named = Counter()
+    if named != wanted:
+        raise UnimplementedError("a table is named here in a way that is not served: give it an alias")
+    return sql
+
+
+def _tables(cursor: duckdb.DuckDBPyConnection, sql: str, is_write: bool = False) -> list[TableName]:
+    parsed = parse_write(cursor, sql) if is_write else parse(cursor, sql)
+    return [table.name for table in parsed.tables]

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from flight_server.domain.execution import CANCELLED
 from flight_server.domain.session import DICTIONARIES, Verb
+from flight_server.domain.vector import IndexRecord
 from flight_server.engine import quote
 from flight_server.engine.instance import Instance, measure_progress
 from flight_server.engine.sessions import NOTHING, EngineSession
@@ -31,6 +32,10 @@ Rows = Callable[[str], pa.Table]
 
 FindTarget = Callable[[Sequence[str], Use], Target]
 """Dataset name and its use → what is to be changed. Raises NotFoundError, PermissionDeniedError, …"""
+
+Indexes = Callable[[str], Sequence[IndexRecord]]
+"""Relation of a dataset → the indexes that there are now."""
+
 
 FindNamespace = Callable[[str], Namespace]
 """Name of a schema that is to be made or dropped → what there is."""
@@ -102,19 +107,21 @@ class Questions:
     rows: Rows
     target: FindTarget
     namespace: FindNamespace
+    indexes: Indexes
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """The session that a statement belongs to.
 
-    `settings` are DuckDB's, `transaction` is None outside of one.
+    `settings` are DuckDB's, `transaction` is None outside of one, `profile` where none is selected.
     """
 
     session_id: str = ""
     state: EngineSession = NOTHING
     settings: tuple[tuple[str, str], ...] = ()
     transaction: str | None = None
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

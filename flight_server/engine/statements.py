@@ -21,13 +21,15 @@ from flight_server.engine.parameters import read_table
 from flight_server.engine.parse import ParsedStatement
 from flight_server.engine.preparation import Preparation
 from flight_server.engine.relations import Relations
+from flight_server.engine.searches import Searches
 from flight_server.engine.sessions import EngineSessions
 from flight_server.engine.several import check, split
 from flight_server.engine.statement import Done, Statement, open_cursor
 from flight_server.engine.streams import batches
 from flight_server.errors import ConflictError, InvalidArgumentError
 from flight_server.frames.flight_data import BatchFramer, Pieces, encapsulated_header, pieces
-from flight_server.frames.requests import EngineFacts, TableName
+from flight_server.frames.frame import Frame, with_parts
+from flight_server.frames.requests import EngineFacts, TableName, encode_names
 
 _MAX_REWRITES = 4
 
@@ -49,14 +51,32 @@ class Planned:
     is_shared: bool = True
     has_effects: bool = False
 
+    def frame(self) -> Frame:
+        """Return the answer to `plan`."""
+        schemas = [
+            schema.serialize().to_pybytes() for schema in (self.binding.schema, self.binding.parameters)
+        ]
+        fields = {
+            "sql": self.sql,
+            "names": encode_names(self.names),
+            "digest": self.digest,
+            "is_update": self.is_update,
+            "is_shared": self.is_shared,
+            "has_effects": self.has_effects,
+        }
+        return with_parts("planned", fields, schemas)
+
 
 class Statements:
     """Runs the statements of one instance; every call uses a cursor of its own."""
 
-    def __init__(self, instance: Instance, relations: Relations, failures: Failures) -> None:
+    def __init__(
+        self, instance: Instance, relations: Relations, failures: Failures, searches: Searches
+    ) -> None:
         self._instance = instance
         self._failures = failures
-        self._preparation = Preparation(relations, Introspection(instance))
+        self._searches = searches
+        self._preparation = Preparation(relations, Introspection(instance), searches)
         self.sessions = EngineSessions(instance)
         self._effects = Effects(instance, self._preparation, self.sessions, relations)
         self._bindings = Bindings()
@@ -111,13 +131,14 @@ class Statements:
                 yield from self._explained(cursor, statement, kind)
                 return
             ready = self._preparation.query(cursor, statement, statement.sql)
-            with self._preparation.available(cursor, statement, ready, with_rows=True):
+            with self._preparation.available(cursor, statement, ready, with_rows=True) as fill:
                 bound = self._bindings.bound(cursor, ready, statement)
                 binding = bound.binding
             yield pieces(encapsulated_header(memoryview(binding.schema.serialize())))
             framer = BatchFramer(binding.schema, statement.compression)
             pinned = partial(self._preparation.pinned, statement, ready)
             for values in bound.rows():
+                fill(values)
                 submit = partial(cursor._submit, binding.sql, values, "stream")
                 for batch in batches(submit, pinned, binding.schema):
                     statement.running.rows += batch.num_rows
@@ -137,14 +158,19 @@ class Statements:
         """Explain a query; yield the schema and the plan as FlightData messages."""
         inner, parsed = self._explained_query(cursor, statement, kind)
         ready = self._preparation.prepare(cursor, inner, parsed)
-        with self._preparation.available(cursor, inner, ready, with_rows=True):
+        wanted = explain.options(kind)
+        with self._preparation.available(cursor, inner, ready, with_rows=True) as fill:
             bound = self._bindings.bound(cursor, ready, inner)
+            values = next(bound.rows())
+            if wanted.analyzes:
+                fill(values)
             table = explain.explain(
                 cursor,
-                explain.options(kind),
+                wanted,
                 bound.binding.text,
-                next(bound.rows()),
+                values,
                 lambda text: self._failures.scrubbed(ready.shown(text)),
+                self._searches.plans(inner, ready.searches),
             )
         yield pieces(encapsulated_header(memoryview(explain.SCHEMA.serialize())))
         framer = BatchFramer(explain.SCHEMA, statement.compression)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from flight_server.domain import declarations
 from flight_server.domain.dataset import StoredObject
 from flight_server.domain.declarations import DEFAULT, FOREIGN_KEY
+from flight_server.domain.embedding import embedded_fields
 from flight_server.engine import quote
 from flight_server.engine.binding import bind, sql_types
 from flight_server.engine.dataset_objects import DatasetObjects
@@ -25,6 +26,8 @@ def may_stream(parsed: ParsedStatement, schema: pa.Schema) -> bool:
     node = parsed.write_node
     if node is None or node["type"] != "INSERT_QUERY_NODE" or parsed.returns_rows or parsed.parameters:
         return False
+    if embedded_fields(schema):
+        return False  # whose vectors are computed, and a client's own refused
     compares = any(item.kind != FOREIGN_KEY for item in declarations.constraints(schema))
     source: dict[str, Any] = (node.get("select_statement") or {}).get("node") or {}
     # VALUES may hold DEFAULT, which no query does.

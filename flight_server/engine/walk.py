@@ -13,6 +13,7 @@ from flight_server.engine.functions import (
     METADATA_FUNCTIONS,
     REFUSED_FUNCTIONS,
     SCALAR_NEEDS,
+    SEARCH_FUNCTIONS,
     SHOWN,
     SYSTEM_SCHEMAS,
     TABLE_FUNCTIONS,
@@ -68,6 +69,16 @@ class ColumnReference:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchReference:
+    """A call of a search function; it starts at byte `start`, `scope` and `node` are as of a table."""
+
+    function: str
+    start: int | None
+    scope: int
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
     """The node of a statement that writes, where the name of its target begins, and its text ends.
 
@@ -100,6 +111,9 @@ class Walker:
         self.dropped: list[int | None] = []
         self.variables: set[str | None] = set()
         self.target: TableReference | None = None
+        self.searches: list[SearchReference] = []
+        self.plain_columns: set[str] = set()
+        self.reads_all_columns = False
 
     def walk(self, statement: Node) -> None:
         """Walk over a statement. Raises InvalidArgumentError or UnimplementedError."""
@@ -178,10 +192,12 @@ class Walker:
         if len(node["column_names"]) > 1:
             self._add_column(tuple(node["column_names"]), node, scope)
         else:
+            self.plain_columns.add(node["column_names"][0].lower())
             # Perhaps no column: some functions are called without brackets.
             self._needs(SCALAR_NEEDS.get(node["column_names"][0].lower(), Need.NOTHING))
 
     def _star(self, node: Node, known: frozenset[str], scope: int) -> None:
+        self.reads_all_columns = True
         if node["relation_name"]:
             self._add_column((node["relation_name"], "*"), node, scope)
 
@@ -192,13 +208,21 @@ class Walker:
 
     def _table_function(self, node: Node, known: frozenset[str], scope: int) -> None:
         name = node["function"]["function_name"]
+        if name.lower() in SEARCH_FUNCTIONS:
+            self._search(name.lower(), node, scope)
+            return
         if name.lower() not in TABLE_FUNCTIONS:
-            raise InvalidArgumentError(
-                f"table function {name}() is not served; those that are: {', '.join(sorted(TABLE_FUNCTIONS))}"
-            )
+            served = ", ".join(sorted({*TABLE_FUNCTIONS, *SEARCH_FUNCTIONS}))
+            raise InvalidArgumentError(f"table function {name}() is not served; those that are: {served}")
         self._needs(METADATA_FUNCTIONS.get(name.lower(), Need.NOTHING))
         if name.lower() == "duckdb_variables":
             self.variables.add(None)
+
+    def _search(self, name: str, node: Node, scope: int) -> None:
+        start = node["query_location"]
+        self.searches.append(SearchReference(name, start if start < _NO_LOCATION else None, scope, node))
+        if not node["alias"]:
+            self.aliases[scope].add(name)
 
     def _show(self, node: Node, known: frozenset[str], scope: int) -> None:
         name = str(node["table_name"]).lower()
@@ -222,6 +246,8 @@ class Walker:
             self.dropped.append(start)
             node["schema"] = ""
             node["qualified_name"] = {"path": node["qualified_name"]["path"][-1:]}
+        if node["function_name"].lower() in SEARCH_FUNCTIONS and start < _NO_LOCATION:
+            raise InvalidArgumentError(f"{node['function_name']}() is a table function: write it after FROM")
         _check_function(node)
         self.functions.add(node["function_name"].lower())
         self._needs(SCALAR_NEEDS.get(node["function_name"].lower(), Need.NOTHING))

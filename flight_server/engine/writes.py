@@ -15,7 +15,8 @@ from flight_server.engine import parameters, quote
 from flight_server.engine.binding import bind
 from flight_server.engine.markers import markers
 from flight_server.engine.parse import ParsedStatement
-from flight_server.engine.preparation import Ready
+from flight_server.engine.ready import Ready
+from flight_server.engine.searches import Fill
 from flight_server.engine.sessions import shown
 from flight_server.engine.statement import Statement
 from flight_server.engine.streams import conform
@@ -51,24 +52,34 @@ def changed(
     ready: Ready,
     parsed: ParsedStatement,
     statement: Statement,
+    fill: Fill,
     before: Before = lambda _text, _runs: None,
 ) -> int:
-    """Run a statement and return how many rows it changed in all."""
+    """Run a statement and return how many rows it changed in all; `fill` runs its searches before."""
     has_values = bool(statement.messages and parsed.parameters)
     if statement.messages and not has_values:
         parameters.read(cursor, statement.messages, ())  # drivers bind a batch without columns
     insert = _insert_from_table(cursor, ready, parsed, statement) if has_values else None
     if insert is not None or not has_values:
         before(insert or ready.sql, [None])
+        fill(None)
         return _count(cursor, insert or ready.sql, None)
     binding, bound = parameters.bind_values(cursor, ready.sql, statement.messages)
     rows = list(bound.rows())
     before(binding.text, rows)
-    return sum(_count(cursor, binding.sql, values) for values in rows)
+    count = 0
+    for values in rows:
+        fill(values)
+        count += _count(cursor, binding.sql, values)
+    return count
 
 
 def returned(
-    cursor: Cursor, ready: Ready, statement: Statement, before: Before = lambda _text, _runs: None
+    cursor: Cursor,
+    ready: Ready,
+    statement: Statement,
+    fill: Fill,
+    before: Before = lambda _text, _runs: None,
 ) -> tuple[int, tuple[bytes, ...]]:
     """Run a statement with RETURNING; return how many rows, and these as messages, the schema first."""
     rows: list[parameters.Values | None] = [None]
@@ -83,6 +94,7 @@ def returned(
     messages = [b"".join(pieces(encapsulated_header(memoryview(named(schema).serialize()))))]
     count = 0
     for values in rows:
+        fill(values)
         for batch in cursor._submit(binding.sql, values, "stream", _BATCH_ROWS).arrow_reader():
             count += batch.num_rows
             messages += [b"".join(message) for message in framer.frame(conform(batch, schema))]

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from flight_server.domain.bucket import PRIMARY, PROFILE_PREFIX, BucketRegistry
+from flight_server.domain.bucket import PRIMARY, PROFILE_PREFIX, Bucket, BucketRegistry
 from flight_server.domain.call import CallContext, UploadTerms
 from flight_server.domain.dataset import IngestMode
 from flight_server.errors import InvalidArgumentError
@@ -32,7 +32,8 @@ def build(
     Raises NotFoundError for an unknown bucket, InvalidArgumentError for a malformed header.
     """
     session = caller.session
-    named = _named(headers, registry)
+    asked = registry.profile(headers.profile.lower()) if headers.profile is not None else None
+    named = _named(headers, registry, asked)
     return CallContext(
         identity=caller.identity,
         session_id=session.id,
@@ -45,12 +46,12 @@ def build(
         dictionaries=_truth(DICTIONARIES, headers.dictionaries),
         is_java=headers.is_java,
         has_left=has_left,
+        profile=session.profile if asked is None else asked.name.removeprefix(PROFILE_PREFIX),
     )
 
 
-def _named(headers: Headers, registry: BucketRegistry) -> str | None:
+def _named(headers: Headers, registry: BucketRegistry, profile: Bucket | None) -> str | None:
     """Return the bucket that the headers name; a profile's only where they name no other."""
-    profile = registry.profile(headers.profile.lower()) if headers.profile is not None else None
     if headers.bucket is not None:
         return registry.resolve(headers.bucket).name
     return profile.name if profile else None

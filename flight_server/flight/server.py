@@ -11,7 +11,6 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from flight_server.domain.bucket import BucketRegistry
 from flight_server.domain.call import CallContext
 from flight_server.domain.execution import CANCELLED
 from flight_server.errors import (
@@ -27,9 +26,10 @@ from flight_server.flight.interceptors.handshake import handshake
 from flight_server.flight.routes import Messages, Routes
 from flight_server.flight.wire import actions, commands, headers, messages, status, tickets
 from flight_server.frames import flight_data
+from flight_server.services.profiles import ProfileService
 from flight_server.services.sessions import SessionService
 
-_UPLOAD = "DoPut"
+_UPLOAD, _EXCHANGE = "DoPut", "DoExchange"
 _SERVICE = "arrow.flight.protocol.FlightService"
 _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 _Method: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
@@ -67,10 +67,10 @@ class FlightServer:
     """Listens, and answers until it is stopped."""
 
     def __init__(
-        self, routes: Routes, sessions: SessionService, registry: BucketRegistry, options: ServerOptions
+        self, routes: Routes, sessions: SessionService, profiles: ProfileService, options: ServerOptions
     ) -> None:
         """Prepare the service; nothing listens before `start`."""
-        calls = _Calls(Authentication(sessions), registry)
+        calls = _Calls(Authentication(sessions), profiles)
         service = _Service(routes)
         self._options = options
         self._method_handlers = {
@@ -83,6 +83,7 @@ class FlightServer:
             "ListFlights": calls.streaming("ListFlights", service.list_flights),
             "ListActions": calls.streaming("ListActions", service.list_actions),
             _UPLOAD: calls.exchanging(_UPLOAD, service.do_put),
+            _EXCHANGE: calls.exchanging(_EXCHANGE, service.do_exchange),
         }
         self._health = cast("Any", health).aio.HealthServicer()  # the stubs lack its asyncio half
         self._server: grpc.aio.Server | None = None
@@ -126,9 +127,9 @@ class FlightServer:
 class _Calls:
     """Runs behaviours inside the interceptors: headers, authentication, errors, access log."""
 
-    def __init__(self, authentication: Authentication, registry: BucketRegistry) -> None:
+    def __init__(self, authentication: Authentication, profiles: ProfileService) -> None:
         self._authentication = authentication
-        self._registry = registry
+        self._profiles = profiles
 
     def unary(self, method: str, behaviour: _Unary) -> _Method:
         async def run(request: bytes, context: _Context) -> bytes:
@@ -170,7 +171,11 @@ class _Calls:
         sessions.enter(caller.session)
         try:
             shown: list[tuple[str, str]] = []
-            call = call_context.build(sent, caller, self._registry, partial(_has_left, context, shown))
+            self._profiles.refresh()
+            registry = self._profiles.registry
+            call = call_context.build(sent, caller, registry, partial(_has_left, context, shown))
+            if call.profile is not None:
+                self._profiles.select(caller.identity, call.profile)
             record.bucket = call.bucket
             shown.append((headers.BUCKET, call.bucket))
             context.set_trailing_metadata(tuple(shown))
@@ -259,17 +264,20 @@ class _Service:
     async def do_put(self, call: CallContext, record: AccessRecord, requests: Messages) -> Messages:
         async with aclosing(_counted(requests, record)) as sent:
             first = await anext(sent, b"")
-            descriptor = bytes(flight_data.parse(first).descriptor)
-            if not descriptor:
-                raise InvalidArgumentError(
-                    "DoPut's first message must carry a flight descriptor; some drivers send nothing at all "
-                    "for a table without a single batch: give it one batch without rows"
-                )
-            command = commands.decode(descriptor)
+            command = _described(_UPLOAD, first)
             handler = _routed(self._routes.puts, command, record)
             async with aclosing(_preceded(first, sent)) as upload:
                 metadata = await handler(call, command, upload)
         yield messages.encode("PutResult", app_metadata=metadata)
+
+    async def do_exchange(self, call: CallContext, record: AccessRecord, requests: Messages) -> Messages:
+        async with aclosing(_counted(requests, record)) as sent:
+            first = await anext(sent, b"")
+            command = _described(_EXCHANGE, first)
+            handler = _routed(self._routes.exchanges, command, record)
+            async with aclosing(_preceded(first, sent)) as messages:
+                async for answer in handler(call, command, messages):
+                    yield answer
 
     async def do_action(self, call: CallContext, record: AccessRecord, request: bytes) -> Messages:
         name, body = actions.decode_action(request)
@@ -311,6 +319,17 @@ def _routed(table: Mapping[type, _Handler], asked: object, record: AccessRecord)
     if handler is None:
         raise UnimplementedError(f"{record.method} does not serve {record.command}")
     return handler
+
+
+def _described(method: str, first: bytes) -> object:
+    """Return what a stream of messages is for. Raises InvalidArgumentError when the first does not say."""
+    descriptor = bytes(flight_data.parse(first).descriptor)
+    if not descriptor:
+        raise InvalidArgumentError(
+            f"{method}'s first message must carry a flight descriptor; some drivers send nothing at all "
+            "for a table without a single batch: give it one batch without rows"
+        )
+    return commands.decode(descriptor)
 
 
 async def _counted(requests: Messages, record: AccessRecord) -> AsyncGenerator[bytes, None]:

@@ -20,6 +20,7 @@ _MAX_HEADER_BYTES = 256 * 1024 * 1024
 _MAX_PAYLOAD_BYTES = 1024 * 1024 * 1024
 _MAX_GATHERED = 512
 _JOINED_BYTES = 64 * 1024
+_KIND = "frame"
 """Up to this size a copy costs less than a second system call."""
 
 SOCKET_BYTES = 2 * 1024 * 1024
@@ -62,7 +63,7 @@ def raise_error(fields: Fields) -> None:
 
 
 def _head(kind: str, fields: Fields, payload_size: int) -> bytes:
-    header = json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode()
+    header = json.dumps({_KIND: kind, **fields}, separators=(",", ":")).encode()
     return _SIZES.pack(len(header), payload_size) + header
 
 
@@ -74,7 +75,7 @@ def encode(frame: Frame) -> list[bytes]:
 
 def _decode(header: bytes | memoryview, payload: bytes) -> Frame:
     fields = json.loads(bytes(header))
-    return Frame(fields.pop("kind"), fields, payload)
+    return Frame(fields.pop(_KIND), fields, payload)
 
 
 def _sizes(prefix: bytes | memoryview) -> tuple[int, int]:

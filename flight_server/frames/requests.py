@@ -2,7 +2,7 @@
 
 | request | fields | payload | answers |
 |---|---|---|---|
-| configure | buckets, memory_bytes, temp_bytes, threads | | ready |
+| configure | buckets, pattern, embedders, has_vectors, and bounds (`ProcessOptions`) | | ready |
 | ping | | | ready |
 | plan | sql, relations, caller, runs, expected | parameter messages in parts | planned, done or several |
 | execute | sql, relations, caller, query, compression | parameter messages in parts | data…, end (rows) |
@@ -18,6 +18,7 @@
 | list | bucket, key | | page (objects: key, bytes, age in seconds)…, end |
 | missing | bucket, keys | | lacking (keys) |
 | delete | bucket, keys | | deleted |
+| clear | bucket | | cleared |
 
 A `planned` statement was bound (sql, names, digest, is_update, is_shared; row schema, parameter schema);
 one with effects was `done`, if the request `runs` it (count, verb, holdings, changes; rows as messages and
@@ -196,6 +197,7 @@ def statement_fields(
         "settings": dict(session.settings),
         "transaction": session.transaction,
         "has_state": session.has_state,
+        "profile": session.profile,
     }
     return {"sql": sql, "relations": pairs, "caller": caller}
 

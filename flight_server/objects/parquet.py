@@ -36,6 +36,7 @@ class DatasetWriter:
         self._store = store
         self._dataset_id = dataset_id
         self.schema = schema
+        self._fill = store.filling(schema)
         self._object_bytes = object_bytes
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = self._object_rows = 0
@@ -50,6 +51,8 @@ class DatasetWriter:
         """Take one batch; full row groups go to storage. Raises what went wrong with earlier ones."""
         if batch.num_rows == 0:
             return
+        if self._fill is not None:
+            batch = self._fill(batch)
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
         self._pending_bytes += batch.nbytes

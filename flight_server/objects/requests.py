@@ -45,10 +45,17 @@ def _delete(store: StoreOf, request: Frame) -> Iterator[Frame]:
     yield Frame("deleted")
 
 
+def _clear(store: StoreOf, request: Frame) -> Iterator[Frame]:
+    """Remove the indexes of a bucket that is no more, and the folders in which its objects were."""
+    store(request.fields["bucket"]).clear()
+    yield Frame("cleared")
+
+
 OBJECT_REQUESTS: Mapping[str, Callable[[StoreOf, Frame], Iterator[Frame]]] = {
     "inspect": _inspect,
     "list": _list,
     "missing": _missing,
     "delete": _delete,
+    "clear": _clear,
 }
 """Kind of the request → what yields its answers."""

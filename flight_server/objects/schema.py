@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from flight_server.domain.columns import MAX_COLUMNS, Field, Kind, by_name, conflicts, differences, union
+from flight_server.domain.embedding import embedded_fields
 from flight_server.errors import InvalidArgumentError, SchemaMismatchError
 from flight_server.objects.text_types import JSON, UUID, from_text, is_text_type
 
@@ -144,7 +145,8 @@ class Conformer:
     """Brings the batches of an upload to a dataset's columns: by name, in its order, widened safely.
 
     With `evolves` columns that only one of the two has are NULL in the other; without it they are
-    a SchemaMismatchError, as are types that do not fit. Rows that SQL gave are trusted to be what they say.
+    a SchemaMismatchError, as are types that do not fit. Columns that are computed may always be left out.
+    Rows that SQL gave are trusted to be what they say.
     """
 
     def __init__(
@@ -198,10 +200,16 @@ def _target(uploaded: pa.Schema, stored: pa.Schema, target: pa.Schema, *, evolve
     untyped = {field.name.lower() for field in uploaded if pat.is_null(field.type)}
     known = by_name(target)
     offered = pa.schema([_offered(field, known.get(field.name.lower()), untyped) for field in stored])
-    found = (conflicts if evolves else differences)(offered, target, "the upload")
+    needed = pa.schema([field for name, field in known.items() if name not in _left_out(offered, target)])
+    found = (conflicts if evolves else differences)(offered, needed, "the upload")
     if found:
         raise SchemaMismatchError("the schema does not fit the dataset's: " + "; ".join(found))
     return union(target, offered) if evolves else target
+
+
+def _left_out(offered: pa.Schema, target: pa.Schema) -> set[str]:
+    """Return the computed columns that an upload does not have."""
+    return {item.field.name.lower() for item in embedded_fields(target)} - by_name(offered).keys()
 
 
 def _offered(field: Field, wanted: "Field | None", untyped: set[str]) -> Field:

@@ -5,15 +5,17 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.fs
 
 from flight_server.domain import faults
+from flight_server.domain.bucket import PROFILE_PATTERN, BucketPattern
 from flight_server.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -22,7 +24,18 @@ from flight_server.errors import (
 )
 
 OBJECTS_FOLDER = "_objects"
-"""Everything that the server writes into a bucket lies under this folder of its root."""
+"""All objects that the server writes into a bucket lie under this folder of its root."""
+
+INDEXES_FOLDER = "vectors"
+"""The indexes of a bucket lie under this folder of its root."""
+
+Fill: TypeAlias = Callable[[pa.RecordBatch], pa.RecordBatch]
+Filling: TypeAlias = Callable[[pa.Schema], Fill | None]
+"""A dataset's columns → what computes of its rows, before they are written, those that it computes."""
+
+
+def _nothing(_schema: pa.Schema) -> None:
+    """Compute nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +48,14 @@ class ListedObject:
 
 
 class ObjectStore:
-    """The objects of one bucket; keys are relative to its root and cannot leave it."""
+    """The objects of one bucket; keys are relative to its root and cannot leave it.
 
-    def __init__(self, bucket: str, uri: str) -> None:
+    `filling` computes columns of rows that are written.
+    """
+
+    def __init__(self, bucket: str, uri: str, filling: Filling | None = None) -> None:
         self.bucket = bucket
+        self.filling: Filling = filling or _nothing
         self._files, root = pyarrow.fs.FileSystem.from_uri(uri)
         self._root = PurePosixPath(root)
         self._is_local = isinstance(self._files, pyarrow.fs.LocalFileSystem)
@@ -145,6 +162,18 @@ class ObjectStore:
             self._files.delete_file(self.path(key))
         faults.reach(faults.Place.OBJECT_DELETED)
 
+    def clear(self) -> None:
+        """Remove the indexes of the bucket, and the folders of the server that nothing is left in."""
+        with storage_errors(self.bucket), suppress(FileNotFoundError):
+            faults.operate()
+            self._files.delete_dir(self.path(INDEXES_FOLDER))
+        if not self._is_local:
+            return
+        objects = Path(self.path(OBJECTS_FOLDER))
+        for folder in (*sorted(objects.glob("*")), objects, Path(self._root)):
+            with suppress(OSError):  # somebody else's things are in it, or it was never made
+                folder.rmdir()
+
 
 def _force(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
@@ -168,6 +197,46 @@ def storage_errors(bucket: str) -> Iterator[None]:
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Stores(Mapping[str, ObjectStore]):
+    """The objects of all buckets by name; those that a pattern makes are opened when they are asked for.
+
+    Safe for threads: at worst one is opened twice.
+    """
+
+    def __init__(
+        self, buckets: Mapping[str, str], pattern: BucketPattern | None, filling: Filling | None = None
+    ) -> None:
+        self._stores = {name: ObjectStore(name, uri, filling) for name, uri in buckets.items()}
+        self._pattern = pattern
+        self._filling = filling
+
+    def __getitem__(self, bucket: str) -> ObjectStore:
+        """Return the objects of a bucket. Raises KeyError for one that there cannot be."""
+        found = self._stores.get(bucket)
+        if found is None:
+            uri = self._pattern.uri(bucket) if self._pattern is not None else None
+            if uri is None:
+                raise KeyError(bucket)
+            found = self._stores[bucket] = ObjectStore(bucket, uri, self._filling)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of those that are open."""
+        return iter(list(self._stores))
+
+    def __len__(self) -> int:
+        """Return how many are open."""
+        return len(self._stores)
+
+    def local_roots(self) -> list[Path]:
+        """Return the local folders in which all that there is or will be lies."""
+        roots = [root for store in self._stores.values() if (root := store.local_root) is not None]
+        if self._pattern is not None:
+            parent = ObjectStore(PROFILE_PATTERN, self._pattern.parent).local_root
+            roots += [parent] if parent is not None else []
+        return roots
 
 
 class ObjectWriter:

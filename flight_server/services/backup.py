@@ -66,6 +66,8 @@ class Restore:
             catalog = Catalog.open(copy)
             try:
                 totals = catalog.content()
+                self.registry.learn(catalog.vectors.profiles_since(-1))
+                catalog.vectors.distrust_indexes()
                 async with self.engine() as dispatcher:
                     unchecked = await self._check(catalog, dispatcher, totals.objects, progress)
             finally:

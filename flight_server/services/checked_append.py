@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from flight_server.domain import declarations
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import ChangeMode, DatasetChange
+from flight_server.domain.embedding import embedded_fields
 from flight_server.domain.staging import Snapshot
 from flight_server.errors import LakehouseError
 from flight_server.services.query import QueryService
@@ -47,7 +48,7 @@ class CheckedAppend:
             upload, name=f"upload {uuid.uuid4()}", mode=ChangeMode.CREATE, base_version=None,
             dataset_id=str(uuid.uuid4()), upload_key=None,
         )  # fmt: skip
-        sql = f"INSERT INTO {_path(upload)} BY NAME FROM {_path(waiting)}"
+        sql = f"INSERT INTO {_path(upload)} BY NAME SELECT {_chosen(upload.schema)} FROM {_path(waiting)}"  # noqa: S608
         for attempt in itertools.count(1):
             snapshot = self.writes.transactions.snapshot(transaction)
             seen = Snapshot(snapshot.commit, (*snapshot.changes, waiting))
@@ -61,5 +62,15 @@ class CheckedAppend:
                     return
 
 
+def _chosen(schema: bytes) -> str:
+    """Return the columns that are appended: those that are computed are computed once more."""
+    computed = [_quoted(item.field.name) for item in embedded_fields(declarations.read(schema))]
+    return f"* EXCLUDE ({', '.join(computed)})" if computed else "*"
+
+
 def _path(change: DatasetChange) -> str:
-    return ".".join('"' + part.replace('"', '""') + '"' for part in (change.namespace, change.name))
+    return ".".join(_quoted(part) for part in (change.namespace, change.name))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

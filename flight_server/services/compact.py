@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from flight_server.catalog.store import Catalog
 from flight_server.dispatch.dispatcher import CompactRequest, Dispatcher
 from flight_server.domain import declarations, faults
-from flight_server.domain.bucket import BucketRegistry
+from flight_server.domain.bucket import BucketRegistry, listed
 from flight_server.domain.compaction import SMALL_BYTES, TARGET_BYTES, Compaction, groups
 from flight_server.domain.dataset import (
     ChangeMode,
@@ -153,7 +153,7 @@ class CompactService:
             return readable
         name = self.registry.canonical(fold_name(written)) or fold_name(written)
         if name not in readable:
-            raise NotFoundError(f"no bucket or schema {written[:100]!r}; there are: {', '.join(readable)}")
+            raise NotFoundError(f"no bucket or schema {written[:100]!r}; there are: {listed(readable)}")
         return [name]
 
     def _may_write(self, identity: Identity, dataset: Dataset) -> bool:

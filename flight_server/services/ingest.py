@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from flight_server.catalog import idempotency
-from flight_server.dispatch.dispatcher import Dispatcher, Upload, UploadRequest
+from flight_server.dispatch.dispatcher import Dispatcher, UploadRequest
+from flight_server.dispatch.relay import Upload
 from flight_server.domain import faults
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import (

@@ -61,7 +61,7 @@ class QueryService:
         self._verbs = options.verbs
         self._writes = options.writes
         self._limits = options.limits
-        self._names_by_sql: RecentMap[str, tuple[TableName, ...]] = RecentMap(_REMEMBERED_BYTES)
+        self._names_by_sql: RecentMap[object, tuple[TableName, ...]] = RecentMap(_REMEMBERED_BYTES)
         self._planned: RecentMap[object, PlannedStatement] = RecentMap(_REMEMBERED_BYTES)
         self._forgetting: set[asyncio.Task[None]] = set()
         options.sessions.on_close(self._forget)
@@ -154,6 +154,7 @@ class QueryService:
             "staged": 0,
             "query": self._queries.new_id(),
             "session": session.id,
+            "profile": session.profile,
             "settings": dict(session.settings),
             "has_state": False,
             "is_result": False,
@@ -262,14 +263,14 @@ class QueryService:
 
     def _known(self, request: StatementRequest) -> PlannedStatement | None:
         """Return what a text over the same relations was planned to before: these never change."""
-        if request.session.has_state or self._names_by_sql.get(request.sql) is None:
+        if request.session.has_state or self._names_by_sql.get(request.text_key) is None:
             return None
         return self._planned.get(_key(request))
 
     def _remembered(self, request: StatementRequest, planned: PlannedStatement) -> PlannedStatement:
         if planned.is_shared and not request.session.has_state:
             weight = len(request.sql) + len(planned.schema) + len(planned.parameters)
-            self._names_by_sql.put(request.sql, planned.names, weight)
+            self._names_by_sql.put(request.text_key, planned.names, weight)
             if request.relations.keys() == set(planned.names):
                 self._planned.put(_key(request), planned, weight)
         return planned
@@ -332,7 +333,11 @@ class QueryService:
             transaction = self._transactions.get_read(call, bytes.fromhex(fields["transaction"]))
             snapshot = Snapshot(fields["commit"], tuple(transaction.changes[: fields["staged"]]))
         session = StatementSession(
-            fields["session"], fields["settings"], fields["transaction"], fields["has_state"]
+            fields["session"],
+            fields["settings"],
+            fields["transaction"],
+            fields["has_state"],
+            fields["profile"],
         )
         shown = partial(self._verbs.options.show, call)
         resolution = StatementResolution(self._names, call.identity, fields["path"], snapshot, shown)
@@ -363,7 +368,7 @@ class QueryService:
         timeout: float | None,
     ) -> StatementRequest:
         """Resolve the names that a text is known to hold; a session's own may mean other things there."""
-        names = () if session.has_state else self._names_by_sql.get(sql) or ()
+        names = () if session.has_state else self._names_by_sql.get((sql, session.profile)) or ()
         return StatementRequest(sql, resolution, parameters, resolution.ahead(names), timeout, session)
 
     def _forget(self, session: Session) -> None:
@@ -378,19 +383,17 @@ class QueryService:
         settings = {} if session is None else session.settings
         if call.dictionaries:
             settings = {**settings, DICTIONARIES: "true"}
-        if session is None:
-            return StatementSession(call.session_id, settings)
-        return StatementSession(session.id, settings, has_state=bool(session.holdings))
+        known_id = call.session_id if session is None else session.id
+        has_state = session is not None and bool(session.holdings)
+        return StatementSession(known_id, settings, has_state=has_state, profile=call.profile)
 
     def _timeout(self, call: CallContext) -> float | None:
         session = self._sessions.find(call.session_id)
-        own = session.statement_timeout if session else None
-        bounds = [bound for bound in (own, self._limits.timeout) if bound is not None]
-        return min(bounds, default=None)
+        return self._limits.timeout_within(session.statement_timeout if session else None)
 
 
 def _key(request: StatementRequest) -> object:
-    return request.sql, tuple(request.relations.items()), tuple(request.session.settings.items())
+    return request.text_key, tuple(request.relations.items()), tuple(request.session.settings.items())
 
 
 def _whole(path: Sequence[str]) -> str:

@@ -6,6 +6,8 @@ from flight_server.dispatch.dispatcher import Dispatcher
 from flight_server.errors import InvalidArgumentError
 from flight_server.services.handles import Handles
 from flight_server.services.held import HeldMessages
+from flight_server.services.index_progress import IndexProgress
+from flight_server.services.profiles import ProfileService
 from flight_server.services.queries import Queries
 from flight_server.services.resolution import Names
 from flight_server.services.session_verbs import SessionVerbs
@@ -20,6 +22,10 @@ class QueryLimits:
 
     statement_bytes: int
     timeout: float | None
+
+    def timeout_within(self, own: float | None) -> float | None:
+        """Return the bound of a statement whose session has one of its `own`."""
+        return min((bound for bound in (own, self.timeout) if bound is not None), default=None)
 
     def check_length(self, sql: str) -> None:
         """Refuse a text that is too long. Raises InvalidArgumentError."""
@@ -44,3 +50,5 @@ class QueryOptions:
     verbs: SessionVerbs
     writes: Writes
     limits: QueryLimits
+    profiles: ProfileService
+    index_progress: IndexProgress

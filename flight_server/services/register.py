@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from flight_server.dispatch.dispatcher import Dispatcher, InspectedObject
-from flight_server.domain import columns, partitions
+from flight_server.domain import columns, declarations, partitions
 from flight_server.domain.bucket import Bucket
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import (
@@ -18,10 +18,12 @@ from flight_server.domain.dataset import (
     StoredObject,
     display_name,
 )
+from flight_server.domain.embedding import embedded_fields
 from flight_server.domain.staging import Snapshot
 from flight_server.domain.statement import IngestResult, Registration
 from flight_server.errors import (
     AlreadyExistsError,
+    FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
     PermissionDeniedError,
@@ -57,6 +59,7 @@ class RegisterService:
         existing = self._existing(bucket, asked)
         keys = await self._expand(bucket, asked.keys)
         if existing is not None and asked.mode is not IngestMode.REPLACE:
+            _check_nothing_computed(existing)
             self._check_new(existing, bucket, keys)
         footers = await self._inspect(bucket, keys)
         wanted = None if asked.mode is IngestMode.REPLACE or existing is None else existing.schema
@@ -216,3 +219,13 @@ def _partition_fields(keys: Sequence[str], target: pa.Schema | None) -> list[col
         else field
         for field in fields
     ]
+
+
+def _check_nothing_computed(existing: Dataset) -> None:
+    """Refuse objects whose vectors nobody has computed. Raises FailedPreconditionError."""
+    for column in embedded_fields(declarations.read(existing.schema)) if existing.schema else ():
+        name = display_name(existing.namespace, existing.name)
+        raise FailedPreconditionError(
+            f"column {column.field.name} of {name} is computed when rows are written, and these are there "
+            "already: ingest them, or drop that column first"
+        )

@@ -1,15 +1,18 @@
 """Resolution: which dataset version a name means, for one caller, at one commit, in one transaction."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from flight_server.catalog.store import Catalog
-from flight_server.domain.bucket import PRIMARY, Bucket, BucketRegistry
+from flight_server.domain import declarations
+from flight_server.domain.bucket import PRIMARY, Bucket, BucketRegistry, listed
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import Dataset, DatasetTotals, Namespace, display_name, fold_name
 from flight_server.domain.identity import Identity
 from flight_server.domain.recent import RecentMap
 from flight_server.domain.staging import Snapshot, StagedDataset
+from flight_server.domain.vector import IndexRecord
 from flight_server.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -37,14 +40,34 @@ class Names:
         self._totals: RecentMap[tuple[str, int], DatasetTotals] = RecentMap(_REMEMBERED_NAMES)
         self.system_tables = system_tables
         self._found: RecentMap[object, tuple[Dataset | None]] = RecentMap(_REMEMBERED_NAMES)
-        self._spaces: RecentMap[int, tuple[Namespace, ...]] = RecentMap(_REMEMBERED_COMMITS)
+        self._spaces: RecentMap[int, Mapping[str, Namespace]] = RecentMap(_REMEMBERED_COMMITS)
+        self._indexes: RecentMap[tuple[str, int], Sequence[IndexRecord]] = RecentMap(_REMEMBERED_NAMES)
+        self._profiles_seen = catalog.newest_commit()
+
+    def refresh(self) -> None:
+        """Take in profiles that anybody has made or dropped."""
+        newest = self.catalog.newest_commit()
+        if newest == self._profiles_seen:
+            return
+        changed = self.catalog.vectors.profiles_since(self._profiles_seen)
+        self._profiles_seen = newest
+        if changed:
+            self.registry.learn(changed)
+            self.forget()
+
+    def forget(self) -> None:
+        """Forget what is remembered of the catalog: the past of a profile ends when it is dropped."""
+        for known in (self._found, self._spaces, self._totals, self._indexes):
+            known.clear()
 
     def search_path(self, call: CallContext, snapshot: Snapshot) -> tuple[str, ...]:
-        """Return where bare names are looked for: the session's schemas, the current bucket, the others."""
-        readable = {space.name: space for space in self.namespaces(call.identity, snapshot)}
-        buckets = [space.name for space in readable.values() if space.name == space.bucket]
-        wanted = dict.fromkeys([*call.schemas, call.bucket, PRIMARY, *buckets])
-        return tuple(name for name in wanted if name in readable)
+        """Return where bare names are looked for: the session's schemas, the current bucket, the others.
+
+        Profiles that were made are not among the others.
+        """
+        others = (bucket.name for bucket in self.registry.configured)
+        wanted = dict.fromkeys([*call.schemas, call.bucket, PRIMARY, *others])
+        return tuple(name for name in wanted if self.find_namespace(call.identity, name, snapshot))
 
     def visible(self, identity: Identity) -> list[Bucket]:
         """Return the buckets that exist for a caller."""
@@ -54,21 +77,20 @@ class Names:
         """Return the schemas that exist for a caller: those of its buckets, then those that were made."""
         buckets = [Namespace(bucket.name, bucket.name) for bucket in self.visible(identity)]
         readable = {bucket.name for bucket in buckets}
-        made: dict[str, Namespace | None] = {space.name: space for space in self._made(snapshot.commit)}
-        made.update(snapshot.namespaces)
+        made = {**self._made(snapshot.commit), **snapshot.namespaces}
         return [*buckets, *(space for space in made.values() if space and space.bucket in readable)]
 
-    def _made(self, commit: int) -> tuple[Namespace, ...]:
+    def _made(self, commit: int) -> Mapping[str, Namespace]:
         """Return the schemas that were made and not dropped by a commit."""
         known = self._spaces.get(commit)
         if known is None:
             stored = self.catalog.list_namespaces(commit)
-            known = tuple(
-                Namespace(space.name, bucket)
+            known = {
+                space.name: Namespace(space.name, bucket)
                 for space in stored
                 if self.registry.canonical(space.name) is None
                 and (bucket := self.registry.canonical(space.bucket)) is not None
-            )
+            }
             self._spaces.put(commit, known)
         return known
 
@@ -88,7 +110,7 @@ class Names:
         """Return the namespace that a schema name means. Raises NotFoundError."""
         found = self.find_namespace(identity, written, snapshot)
         if found is None:
-            known = ", ".join(space.name for space in self.namespaces(identity, snapshot))
+            known = listed([space.name for space in self.namespaces(identity, snapshot)])
             raise NotFoundError(
                 f"no schema {written!r}; the schemas here are the buckets and those made in them: {known}; "
                 f"and {SYSTEM_SCHEMA!r}, the system tables"
@@ -97,12 +119,15 @@ class Names:
 
     def find_namespace(self, identity: Identity, written: str, snapshot: Snapshot) -> Namespace | None:
         """Return the namespace that a schema name means, None where the caller has none of that name."""
-        folded = fold_name(written)
-        name = (self.registry.canonical(folded) or folded) if written else None
-        if any(bucket.name == name for bucket in self.visible(identity)):
-            return Namespace(name or "", name or "")  # most calls: the catalog need not be asked
-        spaces = self.namespaces(identity, snapshot)
-        return next((space for space in spaces if space.name == name), None)
+        name = fold_name(written)
+        bucket = self.registry.find(name) if written else None
+        if bucket is not None:
+            found: Namespace | None = Namespace(bucket.name, bucket.name)
+        elif name in snapshot.namespaces:
+            found = snapshot.namespaces[name]
+        else:
+            found = self._made(snapshot.commit).get(name)
+        return found if found is not None and identity.may("read", found.bucket) else None
 
     def find(self, namespaces: Sequence[str], name: str, snapshot: Snapshot) -> Dataset | None:
         """Find a dataset by name, the first namespace that has it wins; staged changes count."""
@@ -144,6 +169,18 @@ class Names:
             self._totals.put(key, known)
         return known
 
+    def indexes(self, dataset: Dataset) -> Sequence[IndexRecord]:
+        """Return the indexes that a dataset has now, for the columns that it has in this version."""
+        key = (dataset.id, self.catalog.newest_commit())
+        records = self._indexes.get(key)
+        if records is None:
+            records = self.catalog.vectors.indexes(dataset.id)
+            self._indexes.put(key, records)
+        if not records or dataset.schema is None:
+            return ()
+        names = {declarations.column_id(field): field.name for field in declarations.read(dataset.schema)}
+        return [replace(record, column=names[record.column]) for record in records if record.column in names]
+
     def past(self, dataset: Dataset, name: TableName, commit: int) -> Dataset:
         """Return the version of a dataset that a name says. Raises NotFoundError."""
         key = (dataset.id, name.version, name.at, commit)
@@ -155,7 +192,9 @@ class Names:
 
     def missing(self, identity: Identity, name: Sequence[str], snapshot: Snapshot) -> NotFoundError:
         """Return the error for a name that is no dataset, with names that come near."""
-        visible = {space.name for space in self.namespaces(identity, snapshot)}
+        own = {bucket.name for bucket in self.registry.configured} | {fold_name(part) for part in name[:-1]}
+        spaces = self.namespaces(identity, snapshot)
+        visible = {space.name for space in spaces if space.name in own or space.name != space.bucket}
         stored = [key for key in self.catalog.list_names(snapshot.commit) if key not in snapshot.datasets]
         staged = [(item.namespace, item.name) for item in snapshot.datasets.values() if item is not None]
         shown = [display_name(space, table) for space, table in [*stored, *staged] if space in visible]

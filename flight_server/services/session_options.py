@@ -12,6 +12,7 @@ from typing import TypeAlias
 from flight_server.domain.bucket import PROFILE_PREFIX
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import CATALOG
+from flight_server.domain.identity import Identity
 from flight_server.domain.session import DUCKDB_SETTINGS
 from flight_server.errors import InvalidArgumentError, NotFoundError
 from flight_server.services.resolution import Names
@@ -40,8 +41,16 @@ class _Option:
 class SessionOptions:
     """Sets and shows the options of sessions."""
 
-    def __init__(self, sessions: SessionService, names: Names, transactions: TransactionService) -> None:
+    def __init__(
+        self,
+        sessions: SessionService,
+        names: Names,
+        transactions: TransactionService,
+        select: Callable[[Identity, str], None],
+    ) -> None:
+        """Take what is told of each profile that is selected as `select`."""
         self._sessions = sessions
+        self._select = select
         self._names = names
         self._transactions = transactions
 
@@ -98,9 +107,10 @@ class SessionOptions:
     def _set_bucket(self, _call: CallContext, session: Session, value: str) -> None:
         session.bucket = self._names.registry.resolve(value).name
 
-    def _set_profile(self, _call: CallContext, session: Session, value: str) -> None:
+    def _set_profile(self, call: CallContext, session: Session, value: str) -> None:
         name = value.lower().removeprefix(PROFILE_PREFIX)
         session.profile = self._names.registry.profile(name).name.removeprefix(PROFILE_PREFIX)
+        self._select(call.identity, session.profile)
 
     def _set_timeout(self, _call: CallContext, session: Session, value: str) -> None:
         session.statement_timeout = _seconds(value)

@@ -15,6 +15,7 @@ from flight_server.domain.dataset import (
 )
 from flight_server.domain.identity import Identity
 from flight_server.domain.staging import Snapshot, refs_after
+from flight_server.domain.vector import IndexRecord
 from flight_server.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from flight_server.frames.requests import (
     LISTED,
@@ -30,6 +31,7 @@ from flight_server.services import time_travel
 from flight_server.services.introspection import Introspection, View
 from flight_server.services.resolution import Names
 from flight_server.services.system_tables import SYSTEM_SCHEMA, SYSTEM_TABLES
+from flight_server.services.trial_view import TRIALS_TABLE, trial_view
 
 LocatedRef = tuple[ObjectRef, tuple[str, str]]
 """An object as it is stored, and its bucket and key as an engine process finds it."""
@@ -82,6 +84,7 @@ class StatementResolution:
             return self._system(name)
         dataset = self._names.find(spaces, table, self._snapshot)
         if dataset is None:
+            self._names.registry.check_profiles(spaces)
             raise self._names.missing(self._identity, name.path, self._snapshot)
         if name.version is None and name.at is None:
             return self.relation(dataset)
@@ -112,6 +115,8 @@ class StatementResolution:
         if name.version is not None or name.at is not None:
             raise InvalidArgumentError("system tables show the present and have no versions: leave out AT")
         relation = f"{SYSTEM_SCHEMA}.{fold_name(name.path[-1])}"
+        if relation == TRIALS_TABLE:
+            return self._remember(trial_view(self._names, self._identity, self._snapshot), ())
         if relation not in SYSTEM_TABLES:
             raise self._names.missing(self._identity, name.path, self._snapshot)
         return relation
@@ -132,6 +137,11 @@ class StatementResolution:
         Raises FailedPreconditionError when objects lie in a bucket that is not configured.
         """
         return {relation: self._describe(relation) for relation in relations}
+
+    def indexes(self, relation: str) -> Sequence[IndexRecord]:
+        """Return the indexes that the dataset of a relation has now."""
+        found = self._found.get(relation)
+        return () if found is None else self._names.indexes(found[0])
 
     def totals(self, name: TableName) -> DatasetTotals | None:
         """Return what the committed dataset of a name holds, None for all else. Raises NotFoundError."""

@@ -14,6 +14,7 @@ from flight_server.domain.identity import Identity
 from flight_server.domain.statement import Sweep
 from flight_server.errors import PermissionDeniedError
 from flight_server.services.commits import Committer
+from flight_server.services.index_sweep import IndexSweep
 
 _OBJECTS_FOLDER = "_objects"
 _TOLD_OBJECTS = 1_000
@@ -58,6 +59,7 @@ class SweepService:
     registry: BucketRegistry
     dispatcher: Dispatcher
     committer: Committer
+    indexes: IndexSweep
     retention: float
     in_use: InUse = field(default_factory=InUse)
 
@@ -75,7 +77,9 @@ class SweepService:
         orphans = _Count()
         for bucket in writable:
             await self._sweep_bucket(bucket, asked, orphans, tell)
-        return {**versions, "orphans": orphans.report(), "dry_run": asked.dry_run}
+        names = {bucket.name for bucket in writable}
+        indexes = await self.indexes.sweep(names, asked.older_than, dry_run=asked.dry_run)
+        return {**versions, "orphans": orphans.report(), "indexes": indexes, "dry_run": asked.dry_run}
 
     async def _expire(self, asked: Sweep, buckets: Sequence[Bucket], known: set[str]) -> dict[str, object]:
         rule = ExpiryRule(

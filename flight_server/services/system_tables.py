@@ -17,7 +17,10 @@ from flight_server.domain import declarations
 from flight_server.domain.bucket import PRIMARY, BucketRegistry
 from flight_server.domain.dataset import DatasetTotals
 from flight_server.domain.identity import Identity
+from flight_server.domain.trial import TRIALS
+from flight_server.errors import InternalError
 from flight_server.frames.requests import SystemPage
+from flight_server.services.profile_table import PROFILES, ProfileTable
 from flight_server.services.queries import Queries
 from flight_server.services.sessions import SessionService
 
@@ -34,22 +37,28 @@ _Read: TypeAlias = Callable[["SystemTables", Identity, int | None], tuple[_Rows,
 
 @dataclass(frozen=True, slots=True)
 class SystemTable:
-    """The columns of a system table, and what reads a page of its rows."""
+    """The columns of a system table, and what reads a page of its rows; a view over datasets has none."""
 
     schema: pa.Schema
-    read: _Read
+    read: _Read | None = None
 
 
 class SystemTables:
     """Reads system tables; may be used from any thread."""
 
     def __init__(
-        self, catalog: Catalog, registry: BucketRegistry, sessions: SessionService, queries: Queries
+        self,
+        catalog: Catalog,
+        registry: BucketRegistry,
+        sessions: SessionService,
+        queries: Queries,
+        profile_table: ProfileTable,
     ) -> None:
         self._catalog = catalog
         self._registry = registry
         self._sessions = sessions
         self._queries = queries
+        self._profiles = profile_table
 
     def page(self, identity: Identity, name: str, after: int | None) -> SystemPage:
         """Return a page of the table `sys.<name>` as an Arrow IPC stream.
@@ -57,6 +66,8 @@ class SystemTables:
         `after` is None for the first page, then what the page before said was `following`.
         """
         table = SYSTEM_TABLES[name]
+        if table.read is None:
+            raise InternalError(f"{name} is a view and has no rows of its own")
         rows, following = table.read(self, identity, after)
         columns = list(zip(*rows, strict=True)) or [()] * len(table.schema)
         arrays = [pa.array(column, kind) for column, kind in zip(columns, table.schema.types, strict=True)]
@@ -117,7 +128,7 @@ class SystemTables:
     def commits(self, identity: Identity, after: int | None) -> tuple[_Rows, int | None]:
         """Read `sys.commits`; a commit is shown to those who may read every dataset it changed."""
         found, following = self._next("commits", after)
-        if not found or all(identity.may("read", bucket.name) for bucket in self._registry):
+        if not found or identity.may("read", "*"):
             return found, following
         changed = self._catalog.commit_buckets(found[0][0], found[-1][0])
         rows = [
@@ -126,6 +137,10 @@ class SystemTables:
             if row[0] in changed and all(self._may_read(identity, name) for name in changed[row[0]])
         ]
         return rows, following
+
+    def profiles(self, identity: Identity, _after: int | None) -> tuple[_Rows, None]:
+        """Read `sys.profiles`."""
+        return self._profiles.rows(identity), None
 
     def queries(self, identity: Identity, _after: int | None) -> tuple[_Rows, None]:
         """Read `sys.queries`, the oldest first."""
@@ -228,6 +243,7 @@ SYSTEM_TABLES: dict[str, SystemTable] = {
         ),
         SystemTables.object_refs,
     ),
+    f"{SYSTEM_SCHEMA}.profiles": SystemTable(PROFILES, SystemTables.profiles),
     f"{SYSTEM_SCHEMA}.queries": SystemTable(
         _schema(
             {
@@ -262,5 +278,6 @@ SYSTEM_TABLES: dict[str, SystemTable] = {
         ),
         SystemTables.sessions,
     ),
+    f"{SYSTEM_SCHEMA}.trials": SystemTable(TRIALS),
 }
 """Qualified name → system table, in order of name; columns are described in docs/reference."""

@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from flight_server.config import BucketSettings, Settings, load
+from flight_server.embedder_settings import EmbedderSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,13 +23,15 @@ def names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 def test_every_setting_is_in_the_reference_and_no_other() -> None:
     reference = (ROOT / "docs/reference/settings.md").read_text()
     documented = set(re.findall(r"^\| `([a-z_.]+)` \|", reference, re.MULTILINE))
-    assert documented == {*names(Settings), *BucketSettings.model_fields}
+    assert documented == {*names(Settings), *BucketSettings.model_fields, *EmbedderSettings.model_fields}
 
 
 def test_every_setting_is_in_the_example_file() -> None:
     example = (ROOT / "conf/server.toml").read_text()
-    keys = {name.rpartition(".")[2] for name in (*names(Settings), *BucketSettings.model_fields)}
-    missing = [key for key in keys - {"buckets"} if not re.search(rf"^(# )?{key} = ", example, re.MULTILINE)]
+    named = (*BucketSettings.model_fields, *EmbedderSettings.model_fields)
+    keys = {name.rpartition(".")[2] for name in (*names(Settings), *named)}
+    single = keys - {"buckets", "embedders"}
+    missing = [key for key in single if not re.search(rf"^(# )?{key} = ", example, re.MULTILINE)]
     assert missing == []
 
 

@@ -42,6 +42,19 @@ def test_demo_joins_three_buckets_and_ends(tmp_path: Path) -> None:
     assert all(text in done.stdout for text in SHOWN)
 
 
+@pytest.mark.slow
+def test_demo_searches_texts_by_their_meaning(tmp_path: Path) -> None:
+    pytest.importorskip("wordllama")
+    pytest.importorskip("simple_icd_10_cm")
+    done = subprocess.run(
+        demo_command(tmp_path, "--once", "--text"),
+        capture_output=True, text=True, timeout=55, env=os.environ | {"COLUMNS": "160"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Elevated blood glucose level" in done.stdout
+    assert "Endocrine, nutritional and metabolic diseases" in done.stdout
+
+
 def test_demo_joins_three_buckets_and_its_lines_for_python_clients_run_as_printed(printed: Path) -> None:
     text = printed.read_text()
     assert all(shown in text for shown in SHOWN)

@@ -300,7 +300,7 @@ def test_the_file_is_private_and_keeps_its_keys(catalog: Catalog, url: str) -> N
 @pytest.mark.parametrize(
     ("statements", "text"),
     [
-        ("UPDATE catalog_meta SET value = '99'", "schema version 99, this server reads version 3"),
+        ("UPDATE catalog_meta SET value = '99'", "schema version 99, this server reads version 4"),
         ("DELETE FROM catalog_meta", "schema version unknown"),
         ("DROP TABLE catalog_meta", "other tables and is not a catalog"),
     ],

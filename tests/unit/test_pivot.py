@@ -45,8 +45,8 @@ class Preparation:
         return SimpleNamespace(sql=sql)
 
     @contextmanager
-    def available(self, *_: Any, **__: Any) -> Iterator[None]:
-        yield
+    def available(self, *_: Any, **__: Any) -> Iterator[Any]:
+        yield lambda _values: None
 
 
 @contextmanager

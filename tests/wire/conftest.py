@@ -12,6 +12,7 @@ import pytest
 from flight_server.app import build_routes
 from flight_server.domain.bucket import Bucket, BucketRegistry
 from flight_server.domain.call import CallContext
+from flight_server.domain.identity import Identity
 from flight_server.domain.pattern import like
 from flight_server.domain.statement import (
     IngestResult,
@@ -186,6 +187,19 @@ class MemoryMigration:
         return {"total": 0, "dry_run": dry_run}
 
 
+class MemoryProfiles:
+    """Knows the configured buckets alone."""
+
+    def __init__(self, registry: BucketRegistry) -> None:
+        self.registry = registry
+
+    def refresh(self) -> None:
+        """Find nothing new."""
+
+    def select(self, identity: Identity, profile: str) -> None:
+        """Load nothing."""
+
+
 @dataclass(frozen=True)
 class WireServer:
     """The running server and the services behind it."""
@@ -214,6 +228,7 @@ def _build_server(options: ServerOptions) -> tuple[FlightServer, WireServer]:
     query, ingest = MemoryQuery(), MemoryIngest()
     memory: Any = Services
     memory_query: Any = query
+    profiles: Any = MemoryProfiles(REGISTRY)
     services = memory(
         query=query,
         prepared=MemoryPrepared(),
@@ -232,8 +247,12 @@ def _build_server(options: ServerOptions) -> tuple[FlightServer, WireServer]:
         polls=MemoryPolls(),
         sessions=sessions,
         session_options=None,
+        profiles=profiles,
+        indexes=None,
+        batches=None,
+        embedding=None,
     )
-    server = FlightServer(build_routes(services), sessions, REGISTRY, options)
+    server = FlightServer(build_routes(services), sessions, profiles, options)
     return server, WireServer(0, sessions, query, ingest)
 
 

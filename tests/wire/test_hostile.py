@@ -172,5 +172,5 @@ def test_a_put_without_any_message_is_invalid(channel: grpc.Channel) -> None:
     assert answer_of(channel, "DoPut", [])[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_an_exchange_is_not_served(channel: grpc.Channel) -> None:
-    assert answer_of(channel, "DoExchange", [b""])[0] is grpc.StatusCode.UNIMPLEMENTED
+def test_an_exchange_needs_a_descriptor(channel: grpc.Channel) -> None:
+    assert answer_of(channel, "DoExchange", [b""])[0] is grpc.StatusCode.INVALID_ARGUMENT

@@ -1,0 +1,1 @@
+"""Vector and text search: what profiles keep in memory, and their indexes in LanceDB."""
