@@ -105,9 +105,7 @@ class Preparation:
         profile = statement.caller.profile
         searched = [name for search in parsed.searches for name in search.call.names(profile)]
         asked = tuple(dict.fromkeys([*(name for name in names if name not in own), *searched]))
-        for name in asked:
-            if len(name.path) > 1 and is_temporary(name.path):
-                raise NotFoundError(f"no temporary table {name.path[-1]!r} in this session")
+        _check_temporary(asked)
         found = dict(zip(asked, statement.questions.resolve(asked), strict=True)) if asked else {}
         searches = _ready_searches(parsed, profile, found)
         found = {name: relation for name, relation in found.items() if name in names}
@@ -116,11 +114,8 @@ class Preparation:
         places = own | {name: _place(relation, written) for name, relation in found.items()}
         places |= {name: Place(query=view.sql) for name, view in inner.items()}
         reads = sum(1 + (inner[table.name].reads if table.name in inner else 0) for table in parsed.tables)
-        if inner and reads > _MAX_VIEW_TABLES:
-            raise InvalidArgumentError(
-                f"the views of this statement name tables in more than {_MAX_VIEW_TABLES} places: "
-                "store one of them in a table"
-            )
+        if inner:
+            _check_reads(reads)
         sql = self._text(cursor, parsed, (places, [_search_place(search) for search in searches]), written)
         views = inner.values()
         variables = _all_of([parsed.variables, *(view.variables for view in views)])
@@ -270,6 +265,20 @@ class Preparation:
             return statement.questions.rows(name)
         described = statement.questions.describe([name])[name]
         return pa.ipc.read_schema(pa.py_buffer(described.schema)).empty_table()
+
+
+def _check_temporary(asked: Sequence[TableName]) -> None:
+    for name in asked:
+        if len(name.path) > 1 and is_temporary(name.path):
+            raise NotFoundError(f"no temporary table {name.path[-1]!r} in this session")
+
+
+def _check_reads(reads: int) -> None:
+    if reads > _MAX_VIEW_TABLES:
+        raise InvalidArgumentError(
+            f"the views of this statement name tables in more than {_MAX_VIEW_TABLES} places: "
+            "store one of them in a table"
+        )
 
 
 def _described(found: Mapping[TableName, str], described: frozenset[TableName]) -> dict[TableName, str]:

@@ -50,15 +50,19 @@ class ListedObject:
 class ObjectStore:
     """The objects of one bucket; keys are relative to its root and cannot leave it.
 
-    `filling` computes columns of rows that are written.
+    `filling` computes columns of rows that are written. `parent` is the URI of a folder in which the root
+    is made when it is first written to; without one there must be a root.
     """
 
-    def __init__(self, bucket: str, uri: str, filling: Filling | None = None) -> None:
+    def __init__(
+        self, bucket: str, uri: str, filling: Filling | None = None, parent: str | None = None
+    ) -> None:
         self.bucket = bucket
         self.filling: Filling = filling or _nothing
         self._files, root = pyarrow.fs.FileSystem.from_uri(uri)
         self._root = PurePosixPath(root)
         self._is_local = isinstance(self._files, pyarrow.fs.LocalFileSystem)
+        self._anchor = pyarrow.fs.FileSystem.from_uri(parent)[1] if parent is not None else root
         self._durable_folders: set[Path] = set()
 
     @property
@@ -134,7 +138,7 @@ class ObjectStore:
             if not self._is_local or not folder.is_dir():
                 self._durable_folders.discard(folder)
                 if self._is_local:
-                    os.stat(self._root)  # made at the start: where it is gone, so are the other objects
+                    os.stat(self._anchor)  # made at the start: where it is gone, so are the other objects
                 self._files.create_dir(str(folder), recursive=True)
             faults.operate()
             return ObjectWriter(self, key, self._files.open_output_stream(path, buffer_size=1 << 20))
@@ -217,9 +221,10 @@ class Stores(Mapping[str, ObjectStore]):
         found = self._stores.get(bucket)
         if found is None:
             uri = self._pattern.uri(bucket) if self._pattern is not None else None
-            if uri is None:
+            if self._pattern is None or uri is None:
                 raise KeyError(bucket)
-            found = self._stores[bucket] = ObjectStore(bucket, uri, self._filling)
+            found = ObjectStore(bucket, uri, self._filling, self._pattern.parent)
+            self._stores[bucket] = found
         return found
 
     def __iter__(self) -> Iterator[str]:

@@ -145,9 +145,9 @@ class CompactService:
 
     def _namespaces(self, identity: Identity, written: str | None, commit: int) -> list[str]:
         """Return the schemas that are meant, of those that exist for the caller. Raises NotFoundError."""
-        found = {bucket.name for bucket in self.registry}
         made = {space.name: space.bucket for space in self.catalog.list_namespaces(commit)}
-        places = made | {name: name for name in found}
+        places = {bucket.name: bucket.name for bucket in self.registry}
+        places |= {name: bucket for name, bucket in made.items() if name not in places}
         readable = [name for name, bucket in places.items() if identity.may("read", bucket)]
         if written is None:
             return readable

@@ -101,10 +101,12 @@ class ProfileService:
         catalog = self._datasets.catalog
         objects = size = 0
         async for page in self._dispatcher.list(bucket.name, _OBJECTS_FOLDER):
-            keys = [item.key for item in page]
-            await self._committer.run(lambda keys=keys: catalog.bury(keys, dry_run=False))  # type: ignore[misc]
-            await self._dispatcher.delete(bucket.name, keys)
-            objects, size = objects + len(page), size + sum(item.bytes for item in page)
+            sizes = {item.key: item.bytes for item in page}
+            dead = await self._committer.run(
+                lambda keys=[*sizes]: catalog.bury(keys, dry_run=False)  # type: ignore[misc]
+            )  # not what another profile of that name, made meanwhile, has stored
+            await self._dispatcher.delete(bucket.name, dead)
+            objects, size = objects + len(dead), size + sum(sizes[key] for key in dead)
             tell({"objects": objects})
         await self._dispatcher.clear(bucket.name)
         return {"objects": objects, "bytes": size}

@@ -203,7 +203,7 @@ class Names:
         if near:
             hint = f"did you mean {' or '.join(near)}?"
         elif shown:
-            hint = f"there are {len(shown)} tables here, among them {', '.join(shown[:_SHOWN_NAMES])}"
+            hint = f"there are: {listed(shown)}"
         else:
             hint = "there are no tables here yet: create one, or load one with a bulk ingest"
         return NotFoundError(f"no table {wanted!r}: it does not exist; {hint}")

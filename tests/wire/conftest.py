@@ -251,6 +251,7 @@ def _build_server(options: ServerOptions) -> tuple[FlightServer, WireServer]:
         indexes=None,
         batches=None,
         embedding=None,
+        trials=None,
     )
     server = FlightServer(build_routes(services), sessions, profiles, options)
     return server, WireServer(0, sessions, query, ingest)
