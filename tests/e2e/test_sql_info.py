@@ -1,6 +1,7 @@
 """What drivers read about the server and about the types of SQL, held against DuckDB itself."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -170,9 +171,9 @@ def test_conversions_are_the_casts_there_are(info: dict[int, Any]) -> None:
     assert casts[12] == casts[5]
 
 
-def test_limits_and_times_are_those_of_the_settings() -> None:
+def test_limits_and_times_are_those_of_the_settings(tmp_path: Path) -> None:
     limits = {"statement_bytes": 2048, "sessions": 7, "session_idle": 60}
-    bucket = {"primary": {"uri": "primary", "read_only": True}}
+    bucket = {"primary": {"uri": str(tmp_path / "primary"), "read_only": True}}
     with serve(limits=limits, buckets=bucket) as server, pyarrow.flight.connect(server.uri) as client:
         codes = [3, 101, 549, 557]
         found = {row["info_name"]: row["value"] for row in ask(client, "GetSqlInfo", info=codes)}
