@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.flight as fl
+import pytest
 from click.testing import CliRunner, Result
 
 from flight_server.cli import main
@@ -62,6 +63,7 @@ def make_older(data_dir: Path, seconds: float) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 def test_what_a_backup_names_survives_and_comes_back(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with served(data) as client:

@@ -70,6 +70,7 @@ def test_a_list_of_many_names_is_cut_short(pair: tuple[Any, Any, Path]) -> None:
     assert str(error.value).count("many") < 20
 
 
+@pytest.mark.slow
 def test_without_a_pattern_no_profile_can_be_made(tmp_path: Path) -> None:
     with (
         serve({"primary": {"uri": str(tmp_path)}}) as server,

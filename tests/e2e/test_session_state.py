@@ -55,6 +55,7 @@ def test_views_follow_variables_and_one_that_broke_breaks_nothing_else(cursor: d
     assert rows(cursor, shown) == [("chosen",)]
 
 
+@pytest.mark.slow
 def test_what_a_session_keeps_is_bounded(cursor: dbapi.Cursor):
     cursor.execute("CREATE TEMP VIEW v0 AS SELECT 1 AS i")
     with pytest.raises(dbapi.ProgrammingError, match="more than 1000 places"):

@@ -111,6 +111,7 @@ def test_exact_answers_are_readable_and_go_stale(client: flight.FlightClient, cu
     assert measured["note"] is None, "those that were computed are used"
 
 
+@pytest.mark.slow
 def test_a_promotion_serves_searches_that_go_on_meanwhile(
     client: flight.FlightClient, cursor: dbapi.Cursor, lab: Server
 ) -> None:

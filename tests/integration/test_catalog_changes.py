@@ -273,7 +273,7 @@ def seen(catalog: Catalog, at: int) -> dict[str, tuple[int, list[str]]]:
     }
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(STEPS, min_size=1, max_size=6), max_size=6))
 def test_any_transactions_agree_with_a_model_before_and_after_their_commit(
     tmp_path_factory: pytest.TempPathFactory, transactions: list[list[tuple[ChangeMode, str, str, int]]]

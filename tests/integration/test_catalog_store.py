@@ -246,6 +246,7 @@ catalog.close()
 """
 
 
+@pytest.mark.slow
 def test_processes_may_open_a_new_catalog_and_import_at_the_same_time(url: str) -> None:
     command = [sys.executable, "-c", IMPORT_IN_ANOTHER_PROCESS, url]
     running = [subprocess.Popen([*command, name]) for name in ("a", "b", "c")]
