@@ -86,6 +86,12 @@ class IndexRecord:
     params: Mapping[str, object] = field(default_factory=dict)
     search: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def measure(self) -> dict[str, object]:
+        """How it compares, for people: metric and dimension, None for an index of texts."""
+        is_text = self.kind is IndexKind.FTS
+        return {"metric": None if is_text else self.metric, "dim": None if is_text else self.dim}
+
 
 def object_id(bucket: str, key: str) -> int:
     """Return the number that stands for an object in an index; objects never change, so it never does."""
