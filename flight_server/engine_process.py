@@ -26,6 +26,7 @@ from flight_server.engine.embedding import ColumnEmbedder
 from flight_server.engine.exchange import Exchanges
 from flight_server.engine.failures import Failures
 from flight_server.engine.instance import Instance, InstanceOptions
+from flight_server.engine.priority import Priorities, Starter, helpers
 from flight_server.engine.questions import Asker
 from flight_server.engine.relations import Relations
 from flight_server.engine.searches import Searches
@@ -41,18 +42,11 @@ from flight_server.engine.vector_requests import (
 )
 from flight_server.engine.vector_source import VectorSources
 from flight_server.engine.watcher import HangupWatcher
-from flight_server.errors import (
-    InternalError,
-    LakehouseError,
-    NotFoundError,
-)
+from flight_server.errors import InternalError, LakehouseError, NotFoundError
 from flight_server.frames import frame as frames
 from flight_server.frames.changes import encode_done
 from flight_server.frames.frame import Frame, FrameSocket
-from flight_server.frames.requests import (
-    encode_facts,
-    encode_holdings,
-)
+from flight_server.frames.requests import encode_facts, encode_holdings
 from flight_server.objects.parquet import DatasetWriter
 from flight_server.objects.requests import OBJECT_REQUESTS
 from flight_server.objects.store import ObjectStore, Stores
@@ -85,16 +79,28 @@ class Connection:
         self._channel = channel
 
     def serve(self) -> None:
-        """Answer requests until the gateway closes the connection."""
+        """Answer requests until the gateway closes the connection, or this thread has worked for long."""
         watcher, descriptor = self._process.watcher, self._channel.fileno()
         watcher.add(descriptor)
+        is_open = False
         try:
             with contextlib.suppress(OSError, _ClosedError):
-                while (request := self._channel.receive()) is not None:
-                    self._answer(request)
+                is_open = self._serve()
         finally:
             watcher.remove(descriptor)
-            self._channel.close()
+            if is_open:
+                self._process.starter.start(self.serve)
+            else:
+                self._channel.close()
+
+    def _serve(self) -> bool:
+        """Tell whether another thread is to go on: this one could not get its priority back."""
+        while (request := self._channel.receive()) is not None:
+            with self._process.priorities.working() as is_as_before:
+                self._answer(request)
+            if not is_as_before():
+                return True
+        return False
 
     def _answer(self, request: Frame) -> None:
         if request.kind not in _REQUESTS and request.kind not in OBJECT_REQUESTS:
@@ -267,14 +273,11 @@ class Connection:
         self._settle(stored, writer.discard, has_objects=True)
 
     def _messages(self) -> Iterator[bytes]:
-        while (message := self._next()).kind == "data":
+        while (message := self._channel.receive()) is not None:
+            if message.kind != "data":
+                return
             yield message.payload
-
-    def _next(self) -> Frame:
-        message = self._channel.receive()
-        if message is None:
-            raise _ClosedError
-        return message
+        raise _ClosedError
 
     def digest(self, _request: Frame) -> None:
         """Hash an upload's content; answer with the digest that `upload` would have given."""
@@ -325,33 +328,29 @@ class EngineProcess:
         fields = configuration.fields
         pattern = fields["pattern"]
         embedders = Embedders(fields["embedders"])
-        self._stores = Stores(
-            fields["buckets"],
-            BucketPattern(**pattern) if pattern else None,
-            partial(filling, embedders),
-        )
+        made = BucketPattern(**pattern) if pattern else None
+        self._stores = Stores(fields["buckets"], made, partial(filling, embedders))
         roots = tuple(self._stores.local_roots())
         for root in roots:
             root.mkdir(parents=True, exist_ok=True)
         temp = directory / "temp"
         temp.mkdir(mode=0o700)
-        options = InstanceOptions(
-            fields["memory_bytes"], fields["temp_bytes"], fields["threads"], temp, roots
-        )
-        instance = Instance(options)
+        memory, temporary = fields["memory_bytes"], fields["temp_bytes"]
+        options = InstanceOptions(memory, temporary, fields["threads"], temp, roots)
+        with helpers():
+            instance = Instance(options)
         failures = Failures([str(temp), *(str(root) for root in roots)])
         relations = Relations(instance, self._stores, failures)
         self.compactor = Compactor(instance, relations, failures)
         activations = open_activations(self._stores, fields["vector_bytes"], preloads=fields["has_vectors"])
         sources, searcher = VectorSources(instance, self._stores, failures), VectorSearcher(activations)
         columns = ColumnEmbedder(instance, relations, failures, embedders)
-        self.vectors = VectorRequests(
-            sources, activations, searcher, columns, TrialRequests(sources, activations.lance, embedders)
-        )
+        trials = TrialRequests(sources, activations.lance, embedders)
+        self.vectors = VectorRequests(sources, activations, searcher, columns, trials)
         self.exchanges = Exchanges(instance, sources, searcher)
         searches = Searches(sources, searcher, embedders.query)
         self.statements = Statements(instance, relations, failures, searches)
-        self.watcher = HangupWatcher()
+        self.watcher, self.priorities, self.starter = HangupWatcher(), Priorities(), Starter()
         self.measured: dict[str, Running] = {}
 
     def store(self, bucket: str) -> ObjectStore:
@@ -364,8 +363,7 @@ class EngineProcess:
         """Accept connections for ever."""
         while True:
             accepted, _ = listener.accept()
-            connection = Connection(self, FrameSocket(accepted))
-            threading.Thread(target=connection.serve, daemon=True).start()
+            self.starter.start(Connection(self, FrameSocket(accepted)).serve)
 
 
 def _serve(configuration: Frame, directory: Path, listener: socket.socket, control: FrameSocket) -> None:
