@@ -34,14 +34,20 @@ check: $(READY) ## check format, lint, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(READY) ## measure
+bench: $(READY) .venv/.bench ## measure
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+.venv/.bench: requirements-bench.txt | $(READY)
+	@$(PIP) install --quiet --require-hashes --no-deps --no-build-isolation -r requirements-bench.txt \
+	  || echo "hnswlib cannot be compiled here: rows that compare with it are left out" >&2
+	@touch $@
 
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
 lock: ## write the pinned requirements anew from pyproject.toml (needs uv)
 	$(LOCK) pyproject.toml --extra dev --extra text --extra report --output-file requirements.txt
 	$(LOCK) requirements-demo.in --no-deps --output-file requirements-demo.txt
+	$(LOCK) requirements-bench.in --no-deps --output-file requirements-bench.txt
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 

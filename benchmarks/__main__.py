@@ -52,7 +52,7 @@ def _lines(row: Row, bench: Bench) -> list[report.Line]:
     try:
         measured = row.measure(bench)
     except LeftOutError as error:
-        return [report.Line(goal, None, f"left out: {error}") for goal in row.goals]
+        return [report.Line(goal, None, f"not measured: {error}") for goal in row.goals]
     except Exception as error:
         traceback.print_exc()
         return [report.Line(goal, None, f"FAILED: {type(error).__name__}") for goal in row.goals]

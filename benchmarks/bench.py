@@ -1,7 +1,8 @@
 """What rows measure with: the servers, their data, and a plain DuckDB; made when first asked for."""
 
 import json
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -77,17 +78,31 @@ class Bench:
 
     def objects(self, bucket: str, name: str) -> list[str]:
         """Return the paths of a dataset's objects."""
-        settings = config.load(None, {"data_dir": str(self.server.data_dir)})
-        roots = {found.name: unquote(urlsplit(found.uri).path) for found in settings.registry()}
-        catalog = Catalog.open(settings.catalog_url)
-        try:
+        with self._catalog() as catalog:
             dataset = catalog.find_dataset([bucket], name, catalog.newest_commit())
             if dataset is None:
                 raise RuntimeError(f"the server has no dataset {bucket}.{name}")
             refs = catalog.list_objects(dataset.id, dataset.version)
-            return [f"{roots[ref.bucket]}/{ref.key}" for ref in refs]
-        finally:
-            catalog.close()
+            return [f"{self._roots[ref.bucket]}/{ref.key}" for ref in refs]
+
+    def indexes(self, bucket: str) -> dict[str, str]:
+        """Return the paths of the Lance tables of a bucket's indexes by their kind."""
+        with self._catalog() as catalog:
+            records = [record for record, _ in catalog.vectors.all_indexes(bucket)]
+        return {str(record.kind): f"{self._roots[bucket]}/vectors/{record.table}" for record in records}
+
+    @property
+    def _settings(self) -> config.Settings:
+        return config.load(None, {"data_dir": str(self.server.data_dir)})
+
+    @property
+    def _roots(self) -> dict[str, str]:
+        return {found.name: unquote(urlsplit(found.uri).path) for found in self._settings.registry()}
+
+    @contextmanager
+    def _catalog(self) -> Iterator[Catalog]:
+        with closing(Catalog.open(self._settings.catalog_url)) as catalog:
+            yield catalog
 
     def _objects_of(self, name: str) -> list[str]:
         if name not in self._uploaded:

@@ -5,12 +5,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from types import TracebackType
 
-from benchmarks.measure import LeftOutError
+from benchmarks.measure import Contender, LeftOutError
 
 _PROC = Path("/proc")
 _STOP_SECONDS = 10.0
@@ -53,6 +53,25 @@ def tell(process: "subprocess.Popen[str]", line: str) -> None:
     if process.stdin is not None:
         process.stdin.write(f"{line}\n")
         process.stdin.flush()
+
+
+@contextmanager
+def load(count: int, seconds: float, module: str, *arguments: str) -> Iterator[Contender]:
+    """Start processes of clients; each call of the contender gives what they do in a second together.
+
+    They say that they are ready, then take a number of seconds a line and answer what they did in them.
+    """
+    with ExitStack() as stack:
+        processes = [stack.enter_context(running(module, *arguments)) for _ in range(count)]
+        for process in processes:
+            first_line(process)
+
+        def measured() -> float:
+            for process in processes:
+                tell(process, str(seconds))
+            return sum(int(first_line(process)) for process in processes) / seconds
+
+        yield measured
 
 
 def require_proc() -> None:

@@ -3,27 +3,32 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import analytics, ingest, migration, small_queries, streams, upkeep
+from benchmarks import analytics, ingest, migration, small_queries, streams, upkeep, vectors
 from benchmarks.bench import Bench
 from benchmarks.measure import Measured
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A bound on one figure; `is_least` when more is better."""
+    """A bound on one figure, None for one that is only shown; `is_least` when more is better."""
 
     figure: str
-    bound: float
+    bound: float | None = None
     unit: str = ""
     is_least: bool = False
+    digits: int = 2
 
     def written(self) -> str:
         """Return the goal as the table shows it."""
+        if self.bound is None:
+            return "-"
         return f"{'≥' if self.is_least else '≤'} {self.bound:g}{self.unit}"
 
-    def is_met(self, value: float) -> bool:
-        """Whether a measured value reaches the goal."""
-        return value >= self.bound if self.is_least else value <= self.bound
+    def verdict(self, value: float) -> str:
+        """Say whether a measured value reaches the goal, nothing where there is none."""
+        if self.bound is None:
+            return ""
+        return "met" if (value >= self.bound if self.is_least else value <= self.bound) else "NOT MET"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,4 +101,31 @@ ROWS = (
         small_queries.beside_long,
     ),
     Row("stalled", (Goal("resident memory per stalled reader", 25, " MB"),), streams.stalled_readers),
+    Row(
+        "activate",
+        (
+            Goal("activate a 100,000 x 256 profile", 100, " ms"),
+            Goal("building its index / activating it", 100, is_least=True),
+            Goal("first search after activation / steady p50", 2),
+        ),
+        vectors.activation,
+    ),
+    Row(
+        "search",
+        (
+            Goal("single search in process, recall 1.0, p50 / hnswlib at recall ≥ .98", 6),
+            Goal("single search through ADBC, recall 1.0, p50 / hnswlib at recall ≥ .98", 6),
+            *(Goal(f"recall of 10, {name}", digits=3) for name in vectors.TIERS),
+        ),
+        vectors.search,
+    ),
+    Row(
+        "search-join", (Goal("`vector_search` joined in SQL, p50 / the LanceDB call alone", 2),), vectors.join
+    ),
+    Row(
+        "searchers",
+        (Goal("16 concurrent searchers, queries/s / one search at a time", 2.5, is_least=True),),
+        vectors.searchers,
+    ),
+    Row("search-s3", (Goal("profile on S3, steady p50 / local", 1.5),), vectors.on_s3),
 )

@@ -13,7 +13,7 @@ from benchmarks.measure import Measured
 from benchmarks.registry import Goal
 
 _COLUMNS = ("what", "goal", "measured", "", "figures")
-_LIBRARIES = ("adbc-driver-flightsql", "duckdb", "grpcio", "pyarrow", "sqlalchemy")
+_LIBRARIES = ("adbc-driver-flightsql", "duckdb", "grpcio", "lancedb", "pyarrow", "sqlalchemy")
 _PLAIN_WIDTH = 180
 
 
@@ -35,9 +35,8 @@ class Line:
         if self.measured is None:
             return self.goal.figure, self.goal.written(), "-", "", self.reason
         value = self.measured.value
-        verdict = "met" if self.goal.is_met(value) else "NOT MET"
-        shown = f"{value:.2f}{self.goal.unit}"
-        return self.goal.figure, self.goal.written(), shown, verdict, self.measured.detail
+        shown = f"{value:.{self.goal.digits}f}{self.goal.unit}"
+        return self.goal.figure, self.goal.written(), shown, self.goal.verdict(value), self.measured.detail
 
 
 def machine() -> str:

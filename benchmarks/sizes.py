@@ -22,6 +22,8 @@ class Sizes:
     refs: int = 1_000_000
     tpch_scale: str = "1"
     slow_rounds: int = 5
+    vectors: int = 100_000
+    vector_queries: int = 200
 
 
 FULL = Sizes()
@@ -42,4 +44,6 @@ QUICK = Sizes(
     refs=20_000,
     tpch_scale="0.01",
     slow_rounds=1,
+    vectors=2_000,
+    vector_queries=20,
 )

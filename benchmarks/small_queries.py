@@ -8,7 +8,7 @@ from statistics import median
 from benchmarks import clients, plain_duckdb
 from benchmarks.bench import Bench
 from benchmarks.measure import Contender, Measured, interleaved, milliseconds, p50, ratio
-from benchmarks.processes import cpu_seconds, first_line, running, tell
+from benchmarks.processes import cpu_seconds, first_line, load, running, tell
 
 QUERY = "SELECT g, count(*) AS n, sum(v) AS total FROM testing.small GROUP BY g ORDER BY g"
 LONG_QUERY = """SELECT count(*) FROM "primary".wide WHERE md5(md5(md5(name || id))) LIKE 'ab%'"""
@@ -67,8 +67,12 @@ def many_clients(bench: Bench) -> list[Measured]:
     seconds = bench.sizes.load_seconds
     used: list[float] = []
     with ExitStack() as stack:
-        ours = stack.enter_context(_load(bench.server.uri, "statement", seconds))
-        theirs = stack.enter_context(_load(plain_uri, "plain", seconds))
+        ours, theirs = (
+            stack.enter_context(
+                load(CLIENT_PROCESSES, seconds, "benchmarks.load_client", uri, form, QUERY, str(CLIENTS_EACH))
+            )
+            for uri, form in ((bench.server.uri, "statement"), (plain_uri, "plain"))
+        )
 
         def measured() -> float:
             before = cpu_seconds(bench.server_processes)
@@ -82,27 +86,6 @@ def many_clients(bench: Bench) -> list[Measured]:
         f"server CPU per query {milliseconds(used)}"
     )
     return [Measured(ratio(found["server"], found["plain"]), detail)]
-
-
-@contextmanager
-def _load(uri: str, form: str, seconds: float) -> Iterator[Contender]:
-    """Start processes of clients; each call of the contender gives their queries per second."""
-    with ExitStack() as stack:
-        processes = [
-            stack.enter_context(
-                running("benchmarks.load_client", uri, form, QUERY, str(CLIENTS_EACH)),
-            )
-            for _ in range(CLIENT_PROCESSES)
-        ]
-        for process in processes:
-            first_line(process)
-
-        def round_of_queries() -> float:
-            for process in processes:
-                tell(process, str(seconds))
-            return sum(int(first_line(process)) for process in processes) / seconds
-
-        yield round_of_queries
 
 
 def beside_long(bench: Bench) -> list[Measured]:
