@@ -4,22 +4,46 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import pyarrow as pa
 from pyarrow import flight  # noqa: TID251 - a client of a server, whatever serves there
 
-from flight_server.errors import InvalidArgumentError, UnavailableError
+from flight_server.errors import InvalidArgumentError, LakehouseError, NotFoundError, UnavailableError
 
-uri = click.option("--uri", default="grpc://127.0.0.1:31337", show_default=True, help="The running server.")
+_SCHEMES = ("grpc", "grpc+tcp", "grpc+tls")
 
 Act = Callable[..., Iterator[dict[str, Any]]]
 """Name of an action and its body → its results."""
 
 
+def _address(_ctx: click.Context, _option: click.Parameter, text: str) -> str:
+    parts = urlsplit(text)
+    try:
+        is_address = parts.scheme in _SCHEMES and parts.hostname and parts.port
+    except ValueError:  # a port that is no number, or brackets that do not close
+        is_address = False
+    if not is_address:
+        raise click.BadParameter(f"{text!r} is no address of a server; one is grpc://127.0.0.1:31337")
+    return text
+
+
+uri = click.option(
+    "--uri",
+    default="grpc://127.0.0.1:31337",
+    show_default=True,
+    callback=_address,
+    help="The running server.",
+)
+
+
 @contextmanager
 def connected(address: str) -> Iterator[Act]:
-    """Connect to a server and yield what runs actions there. Raises UnavailableError when none answers."""
+    """Connect to a server and yield what runs actions there.
+
+    Raises UnavailableError when none answers, InvalidArgumentError with what a server says that refuses.
+    """
     with flight.connect(address) as client:
 
         def act(name: str, /, **body: Any) -> Iterator[dict[str, Any]]:
@@ -27,17 +51,27 @@ def connected(address: str) -> Iterator[Act]:
             try:
                 for result in client.do_action(flight.Action(name, json.dumps(given).encode())):
                     yield json.loads(result.body.to_pybytes())
-            except flight.FlightUnavailableError as error:
-                raise UnavailableError(
-                    f"no server answers at {address}; start one, or name it with --uri"
-                ) from error
             except (pa.ArrowException, flight.FlightError, OSError) as error:
-                raise InvalidArgumentError(_said(error)) from error
+                raise _translated(error, address) from error
 
         yield act
 
 
-def _said(error: BaseException) -> str:
+def profile_name(act: Act, written: str) -> str:
+    """Return the short name of a profile of the server. Raises NotFoundError."""
+    name = written.lower().removeprefix("profile:")
+    if all(row["profile"] != name for row in act("list_profiles")):
+        raise NotFoundError(f"no profile {written!r}; `flight-server profiles list` lists them")
+    return name
+
+
+def _translated(error: BaseException, address: str) -> LakehouseError:
     """Return what the server said, without what Arrow's client wraps around it."""
     text = str(error.args[0] if error.args else error)
-    return text.partition("with message: ")[2].partition(". Detail: ")[0] or text
+    said = text.partition("with message: ")[2].partition(". Detail: ")[0] or text
+    if said.startswith("failed to connect"):
+        return UnavailableError(
+            f"no server answers at {address}: start one with `flight-server serve`, "
+            "or say with --uri where one runs"
+        )
+    return InvalidArgumentError(said)

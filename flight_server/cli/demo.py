@@ -3,7 +3,7 @@
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from flight_server.cli.demo_text import show_search
+from flight_server.cli.demo_text import search_lines, show_search
 from flight_server.cli.nycflights import DemoTable, read_tables
-from flight_server.testing import Server, serve
+from flight_server.testing import serve
 
 QUERY = """\
 SELECT a.name AS airport, n.note, count(*) AS flights, round(avg(arr_delay), 1) AS delay
@@ -52,8 +52,9 @@ def demo(once: bool, text: bool, data_dir: Path) -> None:
         _show_query(console, server.uri)
         if text:
             show_search(console, server.uri)
-        _show_clients(console, server)
         if not once:
+            _show_lines(console, client_lines(server.host, server.port))
+            _show_lines(console, search_lines(server.host, server.port) if text else {})
             console.print("\nserving; Ctrl-C stops the server, the data stay", highlight=False)
             server.process.wait()
             raise click.ClickException("the server has ended")
@@ -151,7 +152,7 @@ def client_lines(host: str, port: int) -> dict[str, str]:
     }
 
 
-def _show_clients(console: Console, server: Server) -> None:
-    for client, line in client_lines(server.host, server.port).items():
+def _show_lines(console: Console, lines: Mapping[str, str]) -> None:
+    for client, line in lines.items():
         console.print(f"\n[bold]{client}[/bold]", highlight=False)
         console.print(line, soft_wrap=True, markup=False, highlight=False)

@@ -1,7 +1,8 @@
 """The demo's second part: texts of which the server makes vectors, searched by what they mean."""
 
+import shlex
+import sys
 from contextlib import closing
-from functools import partial
 
 import click
 import pyarrow as pa
@@ -37,28 +38,46 @@ def show_search(console: Console, uri: str) -> None:
         _show(console, cursor.fetch_arrow_table())
 
 
+def search_lines(host: str, port: int) -> dict[str, str]:
+    """Return for each client what searches for texts of one's own: a line for a shell, settings for JDBC."""
+    search = (
+        "SELECT v.code, v.text, c.title FROM vector_search('diagnoses', ?, k => 3) v "
+        "JOIN testing.chapters c USING (chapter) ORDER BY v._distance"
+    )
+    adbc = (
+        "from adbc_driver_flightsql.dbapi import connect; "
+        f"options = {{{_PROFILE_HEADER!r}: 'user'}}; "
+        f"cursor = connect('grpc://{host}:{port}', options, autocommit=True).cursor(); "
+        f"cursor.execute({search!r}, ['cannot sleep']); print(*cursor.fetchall(), sep='\\n')"
+    )
+    url = f"jdbc:arrow-flight-sql://{host}:{port}/?useEncryption=false&x-lakehouse-profile=user"
+    return {
+        "ADBC, a search": f"{shlex.quote(sys.executable)} -c {shlex.quote(adbc)}",
+        "JDBC, a search": f"{url}\n{search.replace('?', 'CAST(? AS VARCHAR)')}",
+    }
+
+
 def _load(console: Console, uri: str, cursor: dbapi.Cursor) -> None:
     diagnoses, chapters = read_diagnoses()
-    cursor.execute(_CREATE)
-    with connection.connected(uri) as act:
-        for _ in act("embed_column", profile="user", table="diagnoses", text_column="text"):
-            pass
-    cursor.execute('SELECT count(*) FROM "profile:user".diagnoses')
+    total = diagnoses.num_rows
     columns = (TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        total = diagnoses.num_rows
         task = progress.add_task('"profile:user"."diagnoses"', total=total)
-        if (cursor.fetchone() or (0,))[0] == total:
+        cursor.execute(_CREATE)
+        with connection.connected(uri) as act:
+            for _ in act("embed_column", profile="user", table="diagnoses", text_column="text"):
+                pass
+        cursor.execute('SELECT count(*) FROM "profile:user".diagnoses')
+        if cursor.fetchone() == (total,):
             progress.update(task, completed=total)
             return
-        with closing(dbapi.connect(uri, autocommit=True)) as other, other.cursor() as plain:
-            plain.adbc_ingest("chapters", chapters, mode="replace", db_schema_name="testing")
-        advance = partial(progress.advance, task)
-        batches = (
-            (batch, advance(batch.num_rows))[0] for batch in diagnoses.to_batches(max_chunksize=_BATCH_ROWS)
-        )
-        reader = pa.RecordBatchReader.from_batches(diagnoses.schema, batches)
-        cursor.adbc_ingest("diagnoses", reader, mode="append", db_schema_name="profile:user")
+        with closing(dbapi.connect(uri)) as loading, loading.cursor() as loader:
+            loader.adbc_ingest("chapters", chapters, mode="replace", db_schema_name="testing")
+            # An upload is answered when its texts are embedded: its parts are progress, in one transaction.
+            for batch in diagnoses.to_batches(max_chunksize=_BATCH_ROWS):
+                loader.adbc_ingest("diagnoses", batch, mode="append", db_schema_name="profile:user")
+                progress.advance(task, batch.num_rows)
+            loading.commit()
 
 
 def _activate(console: Console, uri: str) -> None:

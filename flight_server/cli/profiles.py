@@ -1,22 +1,51 @@
 """`flight-server profiles`: profiles and their indexes, by the actions of a running server."""
 
 from importlib import import_module
+from typing import Any
 
 import click
 
 from flight_server.cli import connection
-from flight_server.cli.progress import progress_bar
+from flight_server.cli.progress import finished
 from flight_server.cli.tables import read_object, show
+from flight_server.domain.vector import IndexKind
 
-_COMMANDS = {name: f"flight_server.cli.trials:{name}" for name in ("embed", "trial", "promote", "report")}
+_COMMANDS = {
+    "embed": "flight_server.cli.trials:embed",
+    "trial": "flight_server.cli.trials:trial",
+    "promote": "flight_server.cli.trials:promote",
+    "report": "flight_server.cli.report:report",
+}
 """Further commands of the group, imported when they are used: name → module:attribute."""
+
+_LISTED = {
+    "profile": "profile",
+    "bucket": "bucket",
+    "indexes": "indexes",
+    "active": "in memory",
+    "bytes": "bytes",
+    "created_at": "created",
+}
+_ACTIVATED = {
+    "table": "table",
+    "index": "column",
+    "type": "index",
+    "rows": "rows",
+    "dim": "dim",
+    "bytes": "bytes",
+    "tier": "tier",
+    "open_ms": "open ms",
+    "prewarm_ms": "prewarm ms",
+    "payload_ms": "payload ms",
+}
+_KINDS = [kind.value for kind in IndexKind]
 
 
 class _Profiles(click.Group):
     """Imports the module of a command when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *_COMMANDS]
+        return [*self.commands, *_COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
@@ -28,7 +57,16 @@ class _Profiles(click.Group):
 
 @click.group(cls=_Profiles)
 def profiles() -> None:
-    """Work with the profiles of a running server."""
+    """Work with the profiles of a running server.
+
+    \b
+    From texts to a measured index:
+      flight-server profiles create ann
+      flight-server profiles embed ann docs text
+      flight-server profiles index ann docs
+      flight-server profiles trial ann docs questions --search '{"ef": 64}'
+      flight-server profiles report ann
+    """
 
 
 @profiles.command()
@@ -46,16 +84,14 @@ def create(profile: str, uri: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @connection.uri
 def drop(profile: str, yes: bool, uri: str) -> None:
-    """Drop a profile with all its data."""
-    if not yes:
-        click.confirm(f"Remove profile {profile} with all its datasets and indexes?", abort=True)
-    with connection.connected(uri) as act, progress_bar("objects") as advance:
-        for said in act("drop_profile", profile=profile):
-            if "progress" in said:
-                advance(said["progress"]["objects"])
-    click.echo(
-        f"profile {said['profile']} is gone, with {said['objects']} objects of {said['bytes']:,} bytes"
-    )
+    """Drop a profile with all its data, for good."""
+    with connection.connected(uri) as act:
+        if not yes:
+            name = connection.profile_name(act, profile)
+            click.confirm(f"Remove profile {name} with all its datasets and indexes?", abort=True)
+        (said,) = finished(act("drop_profile", profile=profile), "removing objects")
+    removed = f"{said['objects']:,} objects of {said['bytes']:,} bytes"
+    click.echo(f"profile {said['profile']} is gone, with {removed}")
 
 
 @profiles.command("list")
@@ -64,8 +100,12 @@ def list_profiles(uri: str) -> None:
     """List the profiles, with what they have in memory."""
     with connection.connected(uri) as act:
         rows = [*act("list_profiles")]
-    columns = ("profile", "bucket", "indexes", "active", "bytes", "created_at")
-    show(columns, rows)
+    show(_LISTED, [row | {"created_at": _minute(row["created_at"])} for row in rows])
+
+
+def _minute(moment: str | None) -> str | None:
+    """Shorten a moment in ISO 8601, which is one of UTC."""
+    return None if moment is None else f"{moment[:16].replace('T', ' ')} UTC"
 
 
 @profiles.command()
@@ -74,27 +114,34 @@ def list_profiles(uri: str) -> None:
 def activate(profile: str, uri: str) -> None:
     """Load what searches in a profile use."""
     with connection.connected(uri) as act:
-        *rows, summary = act("activate_profile", profile=profile)
-    loaded = ("table", "index", "type", "rows", "dim", "bytes", "tier")
-    columns = (*loaded, "open_ms", "prewarm_ms", "payload_ms")
-    show(columns, rows)
-    click.echo(f"{summary['bytes']:,} bytes in {summary['ms']:.0f} ms")
+        *rows, summary = finished(act("activate_profile", profile=profile), "loading")
+    if not rows:
+        click.echo(f"profile {summary['profile']} has no table with vectors: there is nothing to load")
+        return
+    show(_ACTIVATED, rows)
+    click.echo(f"profile {summary['profile']}: {summary['bytes']:,} bytes in {summary['ms']:.0f} ms")
 
 
 @profiles.command()
 @click.argument("profile")
 @click.argument("table")
 @click.option("--column", help="The column to index.  [default: the only one]")
-@click.option("--type", "kind", default="auto", show_default=True, help="hnsw_sq, ivf_rq, fts, …")
-@click.option("--params", help="Parameters of the build, as JSON.")
+@click.option("--type", "kind", type=click.Choice(_KINDS), default=_KINDS[0], show_default=True)
+@click.option("--params", callback=read_object, metavar="JSON", help="Parameters of the build.")
 @connection.uri
-def index(profile: str, table: str, column: str | None, kind: str, params: str | None, uri: str) -> None:
-    """Index a column of a table for searches."""
-    given = None if params is None else read_object("--params", params)
-    body = {"profile": profile, "table": table, "column": column, "type": kind, "params": given}
-    with connection.connected(uri) as act, progress_bar("percent") as advance:
-        for said in act("create_vector_index", **body):
-            if "progress" in said:
-                advance(int(said["progress"]["done"] * 100), 100)
+def index(
+    profile: str, table: str, column: str | None, kind: str, params: dict[str, Any] | None, uri: str
+) -> None:
+    """Index a column of a table for searches, which go on meanwhile.
+
+    \b
+    Examples:
+      flight-server profiles index ann docs
+      flight-server profiles index ann docs --type hnsw_sq --params '{"m": 32}'
+      flight-server profiles index ann docs --type fts --column text
+    """
+    body = {"profile": profile, "table": table, "column": column, "type": kind, "params": params}
+    with connection.connected(uri) as act:
+        (said,) = finished(act("create_vector_index", **body), "waiting")
     rows, seconds = f"{said['rows']:,} rows", f"{said['seconds']:.1f} s"
     click.echo(f"{said['table']}.{said['column']}: {said['type']} of {rows} in {seconds}")

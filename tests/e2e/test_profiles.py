@@ -1,7 +1,5 @@
-"""Profiles: made, selected, loaded, indexed and dropped, through actions, headers, SQL and the command."""
+"""Profiles: made, selected, loaded, indexed and dropped, through actions, headers and SQL."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -219,14 +217,3 @@ def test_the_journals_of_all_profiles_are_one_table(client: Any, profile: str) -
     put(client, (f"profile:{profile}", "trials"), journal)
     put(client, ("profile:user", "trials"), pa.table({"trial_id": ["of another shape"]}))
     assert flight_sql.query(client, query)["trial_id"].to_pylist() == ["a"]
-
-
-def test_the_command_makes_shows_and_drops_profiles(own: Server, unique_name: str) -> None:
-    def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "flight_server", "profiles", *arguments, "--uri", own.uri]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.stdout + done.stderr
-
-    assert f"profile:{unique_name}" in run("create", unique_name)
-    assert "is gone, with 0 objects" in run("drop", unique_name, "--yes")
-    assert "no profile" in run("activate", unique_name)

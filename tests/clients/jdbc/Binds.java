@@ -103,7 +103,8 @@ final class Binds {
     }
   }
 
-  private static Object parameters(Connection connection, String sql) throws Exception {
+  /** Returns the JDBC types of a statement's parameters. */
+  static Object parameters(Connection connection, String sql) throws Exception {
     try (PreparedStatement statement = connection.prepareStatement(sql)) {
       ParameterMetaData data = statement.getParameterMetaData();
       List<Object> all = new ArrayList<>();

@@ -24,6 +24,7 @@ public final class Client {
     PARTS.put("batches", Batches::run);
     PARTS.put("writes", Writes::run);
     PARTS.put("getters", Getters::run);
+    PARTS.put("searches", Searches::run);
     PARTS.put("cancel", Cancel::run);
   }
 
