@@ -1,7 +1,7 @@
 """The catalog: which datasets exist, what each version consists of, and what has been committed."""
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -168,7 +168,7 @@ class Catalog:
         after: tuple[str, str] | None = None,
         limit: int | None = None,
     ) -> list[Dataset]:
-        """List datasets as they were at a commit, ordered by namespace and name.
+        """List datasets as they were at a commit, ordered by namespace and name; see DatasetFilter.
 
         `after` (namespace, name) and `limit` make pages of the list.
         """
@@ -209,10 +209,13 @@ class Catalog:
         with self._read() as connection:
             return system_tables.commit_buckets(connection, first, last)
 
-    def list_names(self, commit: int) -> list[tuple[str, str]]:
-        """List (namespace, name) of all datasets that existed at a commit, in order."""
+    def list_names(self, commit: int, namespaces: Collection[str] | None = None) -> list[tuple[str, str]]:
+        """List (namespace, name) of the datasets that existed at a commit, in order; None for all of them."""
+        statement = lookup.LIST_NAMES
+        if namespaces is not None:
+            statement = statement.where(lookup.NAMES.c.namespace.in_(namespaces))
         with self._read() as connection:
-            rows = connection.execute(lookup.LIST_NAMES, {"commit": commit})
+            rows = connection.execute(statement, {"commit": commit})
             return [(namespace, name) for namespace, name in rows]
 
     def crowded(self, small_bytes: int, objects: int) -> list[tuple[str, str]]:

@@ -24,6 +24,8 @@ def main(descriptor: str, directory: str, niceness: str) -> None:
     os.set_inheritable(int(descriptor), True)
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     environment["TMPDIR"] = directory
+    # Products of a matrix and a vector wait for memory: more threads of BLAS only spin beside requests.
+    environment["OPENBLAS_NUM_THREADS"] = "1"
     os.chdir(directory)
     command = [sys.executable, "-m", "flight_server.engine_process", descriptor, directory]
     os.execve(sys.executable, command, environment)  # noqa: S606 - no shell, our own module

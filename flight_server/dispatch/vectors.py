@@ -96,7 +96,7 @@ class TrialRequest:
 class Measured:
     """What was measured: rows of a journal without what the gateway knows, and exact answers if new.
 
-    `truth` is an Arrow IPC stream; `stale` is the dataset version of exact answers that no longer hold.
+    `truth` is an Arrow IPC stream; `stale` says of what exact answers are that no longer hold.
     """
 
     column: str
@@ -104,7 +104,7 @@ class Measured:
     eval_set_version: int
     queries: int
     truth: bytes
-    stale: int | None
+    stale: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """Buckets and the registry that resolves their names."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from flight_server.domain.near import all_seen, offer
 from flight_server.errors import InvalidArgumentError, NotFoundError
 
 PRIMARY = "primary"
@@ -23,7 +24,6 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}(:[a-z0-9][a-z0-9_.-]{0,62})?")
 MAX_NAME_LENGTH = 127
 """Characters of the longest name: two parts of 63 with a colon between them."""
 
-_LISTED_NAMES = 20
 _LEGACY_URL = re.compile(r"lakehouse(?:-(?P<sanitised>[^:/]+)://|://(?P<name>[^/]+)/)(?P<key>.+)", re.DOTALL)
 
 
@@ -32,11 +32,9 @@ def is_valid_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return names for a message: the first ones, and how many more there are."""
-    shown = ", ".join(names[:_LISTED_NAMES]) or "none"
-    more = len(names) - _LISTED_NAMES
-    return f"{shown} and {more} more" if more > 0 else shown
+def is_profile(name: str) -> bool:
+    """Tell whether a bucket of this name belongs to a profile."""
+    return name.startswith(PROFILE_PREFIX)
 
 
 def sanitise(name: str) -> str:
@@ -56,7 +54,7 @@ class Bucket:
     @property
     def is_profile(self) -> bool:
         """Whether the bucket belongs to a profile."""
-        return self.name.startswith(PROFILE_PREFIX)
+        return is_profile(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +79,15 @@ class BucketRegistry:
     """Resolves a bucket's name or alias, or says which names are valid; the only place that does.
 
     Beside configured buckets there are those of profiles that were made by a pattern: `learn` brings them in.
-    Used from any thread; only one thread learns.
+    `epoch` is another number after each change. Used from any thread; only one thread learns.
     """
 
     def __init__(self, buckets: Iterable[Bucket], pattern: BucketPattern | None = None) -> None:
         self._buckets = {bucket.name: bucket for bucket in buckets}
         self.pattern = pattern
+        self.epoch = 0
         self._configured = tuple(self._buckets.values())
+        self._configured_names = frozenset(self._buckets)
         self._canonical = {name: name for name in self._buckets}
         self._canonical.update(
             {alias: bucket.name for bucket in self._buckets.values() for alias in bucket.aliases}
@@ -109,7 +109,7 @@ class BucketRegistry:
 
     def is_configured(self, name: str) -> bool:
         """Tell whether the configuration names a bucket, which then nobody can drop."""
-        return any(bucket.name == name for bucket in self._configured)
+        return name in self._configured_names
 
     def learn(self, profiles: Iterable[tuple[str, bool]]) -> None:
         """Take in profiles that were made, or dropped: short name, whether it is there."""
@@ -126,6 +126,7 @@ class BucketRegistry:
             elif self._buckets.pop(name, None) is not None:
                 del self._canonical[name]
                 self._sanitised[sanitise(name)].remove(name)
+            self.epoch += 1
 
     def find(self, written: str) -> Bucket | None:
         """Return the bucket of a name or alias, None when it is unknown."""
@@ -135,11 +136,6 @@ class BucketRegistry:
     def names(self) -> tuple[str, ...]:
         """The canonical names in configured order."""
         return tuple(self._buckets)
-
-    @property
-    def written_names(self) -> dict[str, str]:
-        """Every name that may stand in an old catalog (names and aliases) → canonical name."""
-        return dict(self._canonical)
 
     def canonical(self, written: str) -> str | None:
         """Return the canonical name of a name or alias, None when it is unknown."""
@@ -159,20 +155,33 @@ class BucketRegistry:
                 f"{written[:80]!r} is not a bucket name: lower-case letters, digits, '_', '.' and '-', "
                 "at most 63 of them, with one ':' between two such parts for a profile"
             )
-        raise NotFoundError(f"no bucket {written!r}; the buckets here are: {listed(self.names)}")
+        raise NotFoundError(
+            f"no bucket {written!r}; {offer(written, self._buckets, 'buckets', more='FROM sys.buckets')}"
+        )
 
-    def profile(self, name: str) -> Bucket:
-        """Return the bucket of a profile by its short name. Raises NotFoundError with the valid ones."""
+    def profile(self, name: str, is_seen: Callable[[str], bool] = all_seen) -> Bucket:
+        """Return the bucket of a profile by its short name or its full one, if the caller may know of it.
+
+        Raises NotFoundError with what it could be instead.
+        """
+        name = name.removeprefix(PROFILE_PREFIX)
         found = self._buckets.get(PROFILE_PREFIX + name)
-        if found is None:
-            known = [known.name.removeprefix(PROFILE_PREFIX) for known in self if known.is_profile]
-            raise NotFoundError(f"no profile {name[:80]!r}; the profiles here are: {listed(known)}")
-        return found
+        if found is not None and is_seen(found.name):
+            return found
+        profiles = [known.removeprefix(PROFILE_PREFIX) for known in self.names if is_profile(known)]
+        hint = offer(
+            name,
+            profiles,
+            "profiles",
+            lambda short: is_seen(PROFILE_PREFIX + short),
+            "list_profiles",
+        )
+        raise NotFoundError(f"no profile {name[:80]!r}; {hint}")
 
     def check_profiles(self, names: Iterable[str]) -> None:
         """Raise NotFoundError for the first profile among names of buckets that is not there any more."""
         for name in names:
-            if name.startswith(PROFILE_PREFIX) and name not in self._buckets:
+            if is_profile(name) and name not in self._buckets:
                 self.profile(name.removeprefix(PROFILE_PREFIX))
 
     def split_legacy_url(self, key: str) -> tuple[str, str] | None:

@@ -118,7 +118,8 @@ class UploadKey:
 class DatasetFilter:
     """Which datasets a list holds: those of namespaces and, if given, those whose name is LIKE a pattern.
 
-    A database may take upper and lower case of the pattern for the same: whoever reads the list looks again.
+    Whoever reads the list looks again: a database may take upper and lower case of the pattern for the same,
+    and is not told namespaces when there are many.
     """
 
     namespaces: tuple[str, ...]

@@ -8,12 +8,18 @@ TRIALS_DATASET = "trials"
 QUERIES_DATASET, TRUTH_DATASET = "eval_queries", "eval_truth"
 """The datasets of a profile that hold its eval sets, and the exact answers to their queries."""
 
+BOOKKEEPING = frozenset({TRIALS_DATASET, QUERIES_DATASET, TRUTH_DATASET})
+"""Datasets that the server writes itself: they can be searched like any, but are there for trials."""
+
 WARMUP_QUERIES = 10
 TRUTH_K = 100
 """How many exact answers are kept of each query, unless a trial asks for more."""
 
 SETTINGS = ("ef", "nprobes", "refine")
 """What a trial may set of a search."""
+
+MAX_SETTING = 100_000
+"""The largest value of each; LanceDB ends what asks for more than its numbers hold."""
 
 _MOMENT = pa.timestamp("us", "UTC")
 
@@ -87,9 +93,27 @@ _EVAL_SET: dict[str, pa.DataType] = {
 }
 _TRUTH_OF: dict[str, pa.DataType] = {
     "column": pa.utf8(),
+    "dataset_id": pa.utf8(),
     "dataset_version": pa.int64(),
     "distance_type": pa.utf8(),
     "k": pa.int64(),
 }
 EVAL_QUERIES = pa.schema([*pa.schema(_EVAL_SET), *QUERIES])
 EVAL_TRUTH = pa.schema([*pa.schema(_EVAL_SET), *pa.schema(_TRUTH_OF), *TRUTH])
+
+_EVAL_SETS: dict[str, pa.DataType] = {
+    "profile": pa.utf8(),
+    "eval_set": pa.utf8(),
+    "eval_set_version": pa.int64(),
+    "table_name": pa.utf8(),
+    "column": pa.utf8(),
+    "distance_type": pa.utf8(),
+    "num_queries": pa.int64(),
+    "k": pa.int64(),
+    "created_at": _MOMENT,
+    "dataset_version": pa.int64(),
+    "table_version": pa.int64(),
+    "stale": pa.bool_(),
+}
+EVAL_SETS = pa.schema(list(_EVAL_SETS.items()))
+"""What is told of eval sets: `stale` says that the exact answers are not those of the table as it is."""

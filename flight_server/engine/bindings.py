@@ -1,6 +1,6 @@
 """Binds prepared texts and remembers what they return: the same for the same text, settings and types."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -16,6 +16,10 @@ from flight_server.engine.types import CASTS, DICTIONARY_CASTS
 from flight_server.errors import InvalidArgumentError
 
 _CACHED_BYTES = 64 * 1024 * 1024
+
+
+Announce = Callable[[], None]
+"""Makes what a text reads known to its cursor; called before each binding that is not remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +46,21 @@ class Bindings:
     def __init__(self) -> None:
         self._known: RecentMap[object, Binding] = RecentMap(_CACHED_BYTES)
 
-    def open(self, cursor: duckdb.DuckDBPyConnection, ready: Ready, statement: Statement) -> Binding:
+    def open(
+        self, cursor: duckdb.DuckDBPyConnection, ready: Ready, statement: Statement, announce: Announce
+    ) -> Binding:
         """Bind a text as it is before its parameters have values."""
-        return self._bind(cursor, ready, statement, None)
+        return self._bind(cursor, ready, statement, None, announce)
 
-    def bound(self, cursor: duckdb.DuckDBPyConnection, ready: Ready, statement: Statement) -> Bound:
+    def bound(
+        self, cursor: duckdb.DuckDBPyConnection, ready: Ready, statement: Statement, announce: Announce
+    ) -> Bound:
         """Bind a text for the values that were bound to its parameters."""
-        binding = self.open(cursor, ready, statement)
+        binding = self.open(cursor, ready, statement, announce)
         if not statement.messages:
             return Bound(binding, None)
         values = parameters.read(cursor, statement.messages, binding.declared)
-        return Bound(self._bind(cursor, ready, statement, values.kinds), values)
+        return Bound(self._bind(cursor, ready, statement, values.kinds, announce), values)
 
     def _bind(
         self,
@@ -60,10 +68,12 @@ class Bindings:
         ready: Ready,
         statement: Statement,
         kinds: tuple[str | None, ...] | None,
+        announce: Announce,
     ) -> Binding:
         key = (ready.sql, statement.caller.settings, kinds)
         binding = self._known.get(key) if ready.is_shared else None
         if binding is None:
+            announce()
             keeps = (DICTIONARIES, "true") in statement.caller.settings
             casts = DICTIONARY_CASTS if keeps else CASTS
             binding = _shown(bind(cursor, ready.sql, kinds, casts), ready)

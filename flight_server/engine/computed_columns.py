@@ -31,9 +31,12 @@ def _kept(column: EmbeddedField, loaded: str | None) -> str:
     text, vector = quote.identifier(column.source.name), quote.identifier(column.field.name)
     cases = [f"WHEN own.{vector} IS NULL THEN NULL"]
     if loaded is not None:
+        # Vectors are told apart by hashes: to compare them whole takes longer than to write all rows.
+        kept = f"SELECT {text}, hash({vector}) FROM ({loaded})"  # noqa: S608 - quoted
+        known = f"SELECT hash({vector}) FROM ({loaded})"  # noqa: S608 - quoted
         cases += [
-            f"WHEN (own.{text}, own.{vector}) IN (SELECT {text}, {vector} FROM ({loaded})) THEN own.{vector}",  # noqa: S608
-            f"WHEN own.{vector} IN (SELECT {vector} FROM ({loaded})) THEN NULL",  # noqa: S608
+            f"WHEN (own.{text}, hash(own.{vector})) IN ({kept}) THEN own.{vector}",
+            f"WHEN hash(own.{vector}) IN ({known}) THEN NULL",
         ]
     return f"CASE {' '.join(cases)} ELSE error({quote.text(refusal(column))}) END AS {vector}"
 

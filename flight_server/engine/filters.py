@@ -14,11 +14,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from flight_server.domain.recent import RecentMap
 from flight_server.domain.vector import Filter
 from flight_server.engine import quote
 from flight_server.errors import InvalidArgumentError
 
 MAX_FILTER_BYTES = 4096
+
+_REMEMBERED_BYTES = 4 * 1024 * 1024
 
 _PREFIX, _SUFFIX = "SELECT 1 WHERE (", "\n)"
 _ALLOWED = "columns, literals, = <> < <= > >=, IN, BETWEEN, LIKE, IS NULL, AND, OR and NOT"
@@ -37,6 +40,13 @@ _LISTS = {"COMPARE_IN": "IN", "COMPARE_NOT_IN": "NOT IN"}
 _TESTS = {"OPERATOR_IS_NULL": "IS NULL", "OPERATOR_IS_NOT_NULL": "IS NOT NULL"}
 _WORDS = {"CONJUNCTION_AND": " AND ", "CONJUNCTION_OR": " OR "}
 _MOMENTS = {"date": "DATE", "timestamp": "TIMESTAMP", "timestamp with time zone": "TIMESTAMPTZ"}
+_BETWEEN = ("input", "lower", "upper")
+_CLASSES: Mapping[str, Callable[[Any], bool]] = {
+    "text": pa.types.is_string,
+    "boolean": pa.types.is_boolean,
+    "number": lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind),
+    "moment": lambda kind: pa.types.is_date(kind) or pa.types.is_timestamp(kind),
+}
 _WORD_LITERALS = frozenset({"BOOLEAN", "NULL_LITERAL"})
 _NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?|[-+]?\.[0-9]+([eE][-+]?[0-9]+)?")
 
@@ -45,33 +55,52 @@ _Text = tuple[str, str]
 """The same condition for DuckDB and for Lance."""
 
 
+_known: RecentMap[tuple[str, bytes], Filter] = RecentMap(_REMEMBERED_BYTES)
+_plain: list[_Node] = []
+
+
 def read_filter(cursor: duckdb.DuckDBPyConnection, text: str, schema: pa.Schema) -> Filter:
     """Read the filter of a search over the columns of a schema. Raises InvalidArgumentError."""
+    key = (text, schema.serialize().to_pybytes())
+    found = _known.get(key)
+    if found is None:
+        found = _read(cursor, text, schema)
+        _known.put(key, found, 1_000 + len(key[1]) + 10 * len(text))
+    return found
+
+
+def _read(cursor: duckdb.DuckDBPyConnection, text: str, schema: pa.Schema) -> Filter:
     size = len(text.encode())
     if size > MAX_FILTER_BYTES:
         raise InvalidArgumentError(f"the filter is {size} bytes long, at most {MAX_FILTER_BYTES} are read")
-    writer = _Writer({name.lower(): name for name in schema.names if not _is_nested(schema.field(name).type)})
+    plain = [item for item in schema if not pa.types.is_nested(item.type)]
+    writer = _Writer(
+        {item.name.lower(): item.name for item in plain}, {item.name: item.type for item in plain}
+    )
     sql, lance = writer.write(_condition(cursor, text))
     return Filter(sql, "" if writer.is_only_duckdb else lance, tuple(writer.columns))
-
-
-def _is_nested(kind: pa.DataType) -> bool:
-    return pa.types.is_nested(kind)
 
 
 def _condition(cursor: duckdb.DuckDBPyConnection, text: str) -> _Node:
     """Return the node of a condition; all else around it must be as around any other."""
     if not text.strip():
         raise InvalidArgumentError("the filter is empty: leave it out to search all rows")
-    tree, plain = _tree(cursor, text), _tree(cursor, "true")
+    tree = _tree(cursor, text)
     if tree["error"]:
         raise InvalidArgumentError(f"the filter cannot be read: {tree['error_message']}")
     found: list[_Node] = [statement["node"].pop("where_clause", {}) for statement in tree["statements"]]
-    for statement in plain["statements"]:
-        del statement["node"]["where_clause"]
-    if [item["node"] for item in tree["statements"]] != [item["node"] for item in plain["statements"]]:
+    if [item["node"] for item in tree["statements"]] != _around(cursor):
         raise InvalidArgumentError(f"a filter is one condition of {_ALLOWED}")
     return found[0]
+
+
+def _around(cursor: duckdb.DuckDBPyConnection) -> list[_Node]:
+    """Return what stands around any condition."""
+    if not _plain:
+        (statement,) = _tree(cursor, "true")["statements"]
+        del statement["node"]["where_clause"]
+        _plain.append(statement["node"])
+    return _plain[:1]
 
 
 def _tree(cursor: duckdb.DuckDBPyConnection, text: str) -> _Node:
@@ -85,14 +114,17 @@ def _tree(cursor: duckdb.DuckDBPyConnection, text: str) -> _Node:
 
 @dataclass(slots=True)
 class _Writer:
-    """Writes a condition anew; `names` are the columns that there are, by their folded names."""
+    """Writes a condition anew; `names` are the columns that there are by folded names, `types` are theirs."""
 
     names: Mapping[str, str]
+    types: Mapping[str, pa.DataType]
     columns: dict[str, None] = field(default_factory=dict)
     is_only_duckdb: bool = False
 
     def write(self, node: _Node) -> _Text:
         """Return a condition. Raises InvalidArgumentError for what is none of those allowed."""
+        if node["class"] in _VALUES:
+            self._compared(node, class_="boolean")
         return self._rule(node, _CONDITIONS)(self, node)
 
     def _value(self, node: _Node) -> _Text:
@@ -104,6 +136,21 @@ class _Writer:
             said = str(node.get("function_name") or node["type"]).lower().replace("_", " ")
             raise InvalidArgumentError(f"a filter cannot hold {said}: it takes {_ALLOWED}")
         return rule
+
+    def _compared(self, *nodes: _Node, class_: str | None = None) -> None:
+        """Note it when values of several classes are compared: DuckDB and Lance convert them differently."""
+        found = {self._class(node) for node in nodes} | {class_}
+        self.is_only_duckdb |= len(found - {None}) > 1
+
+    def _class(self, node: _Node) -> str | None:
+        """Return the class of a column or literal, None for NULL and what is refused anyway."""
+        if node["class"] == "COLUMN_REF":
+            kind = self.types.get(self.names.get(node["column_names"][-1].lower(), ""))
+            return next((name for name, holds in _CLASSES.items() if kind and holds(kind)), str(kind))
+        literal = node.get("literal", {}).get("kind")
+        return {"STRING": "text", "BOOLEAN": "boolean", "NULL_LITERAL": None, None: "moment"}.get(
+            literal, "number"
+        )
 
     def _column(self, node: _Node) -> _Text:
         path = node["column_names"]
@@ -143,10 +190,12 @@ class _Writer:
         sign = _COMPARISONS.get(node["type"])
         if sign is None:
             return self._rule({**node, "class": node["type"]}, _VALUES)(self, node)
+        self._compared(node["left"], node["right"])
         return _joined(f" {sign} ", [self._value(node["left"]), self._value(node["right"])])
 
     def _between(self, node: _Node) -> _Text:
-        parts = [self._value(node[part]) for part in ("input", "lower", "upper")]
+        self._compared(*(node[part] for part in _BETWEEN))
+        parts = [self._value(node[part]) for part in _BETWEEN]
         return _each(parts, lambda text: f"({text[0]} BETWEEN {text[1]} AND {text[2]})")
 
     def _conjunction(self, node: _Node) -> _Text:
@@ -159,6 +208,7 @@ class _Writer:
         if kind in _TESTS:
             return _each([self._value(children[0])], lambda text: f"({text[0]} {_TESTS[kind]})")
         if kind in _LISTS:
+            self._compared(*children)
             values = [self._value(child) for child in children]
             return _each(values, lambda text: f"({text[0]} {_LISTS[kind]} ({', '.join(text[1:])}))")
         return self._rule({**node, "class": kind}, _VALUES)(self, node)
@@ -167,7 +217,9 @@ class _Writer:
         word = _PATTERNS.get(node["function_name"]) if node["is_operator"] else None
         if word is None:
             return self._rule({**node, "class": node["function_name"]}, _VALUES)(self, node)
-        value, pattern = [self._value(argument["expression"]) for argument in node["arguments"]]
+        compared = [argument["expression"] for argument in node["arguments"]]
+        self._compared(*compared, class_="text")
+        value, pattern = map(self._value, compared)
         self.is_only_duckdb |= word in _ONLY_DUCKDB or "\\" in pattern[0]
         return _joined(f" {word} ", [value, pattern])
 

@@ -54,6 +54,9 @@ _EXACT: Mapping[Kind, str] = {
 }
 """Types whose Python objects are exact when their type is said with them → the type in SQL."""
 
+_LISTED: Mapping[Kind, str] = {pa.float32(): "FLOAT[]", pa.float64(): "DOUBLE[]"}
+"""Types of what is in lists → the lists' type in SQL: those of vectors, which DuckDB is slow to write."""
+
 _FAMILIES: tuple[Callable[[Kind], bool], ...] = (
     lambda kind: pat.is_integer(kind) or pat.is_floating(kind) or pat.is_decimal(kind),
     lambda kind: pat.is_timestamp(kind) and kind.tz is None,
@@ -210,7 +213,11 @@ def _values(cursor: duckdb.DuckDBPyConnection, field: Any, column: Any, paramete
     if pat.is_null(column.type):
         return _Column(kind, [[None] * len(chunk) for chunk in column.chunks])
     if kind is not None and own == "VARCHAR":
-        return _column(column, kind, lambda text: text)  # cast as any text is cast in SQL
+        # Cast as any text is cast in SQL; but a search takes a text in the place of a vector.
+        return _column(column, "VARCHAR" if _is_no_list(column, kind) else kind, lambda text: text)
+    listed = _LISTED.get(column.type.value_type) if pat.is_list(column.type) else None
+    if listed is not None:
+        return _column(_written(column), listed, lambda text: text)
     if kind is None or own != kind:
         fitting = _fitting(column, parameter.type)
         column = column if fitting is None else fitting
@@ -218,6 +225,11 @@ def _values(cursor: duckdb.DuckDBPyConnection, field: Any, column: Any, paramete
     field = field.with_type(column.type).with_name("v")
     kind = kind or own or sql_types(cursor, pa.schema([field]))[1][0]
     return _objects(cursor, field, column, kind)
+
+
+def _is_no_list(column: Any, kind: str) -> bool:
+    """Tell whether a list is wanted, and one of the texts writes none."""
+    return kind.endswith("]") and any(text and text.lstrip()[:1] != "[" for text in column.to_pylist())
 
 
 def _fitting(column: Any, wanted: pa.DataType | None) -> Any:
@@ -254,6 +266,19 @@ def _column(column: Any, kind: str, given: Callable[[Any], Any]) -> _Column:
             for chunk in column.chunks
         ],
     )
+
+
+def _written(column: Any) -> Any:
+    """Return lists of numbers as DuckDB reads them, in the same chunks."""
+    chunks = [
+        [None if value is None else _list(value) for value in chunk.to_pylist()] for chunk in column.chunks
+    ]
+    return pa.chunked_array([pa.array(chunk, pa.utf8()) for chunk in chunks], pa.utf8())
+
+
+def _list(values: list[float | None]) -> str:
+    text = str(values)
+    return text.replace("None", "NULL") if "N" in text else text
 
 
 def _texts(cursor: duckdb.DuckDBPyConnection, field: Any, column: Any, kind: str) -> Any:

@@ -40,6 +40,7 @@ class Preparation:
         self._read: RecentMap[str, ParsedStatement | Kind] = RecentMap(_CACHED_BYTES)
         self._writes: RecentMap[str, ParsedStatement] = RecentMap(_CACHED_BYTES)
         self._spliced: RecentMap[object, str] = RecentMap(_CACHED_BYTES)
+        self._used: RecentMap[bytes, tuple[frozenset[str] | None]] = RecentMap(_CACHED_BYTES)
 
     def read(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> ParsedStatement | Kind:
         """Parse a statement of any kind."""
@@ -107,7 +108,7 @@ class Preparation:
         asked = tuple(dict.fromkeys([*(name for name in names if name not in own), *searched]))
         _check_temporary(asked)
         found = dict(zip(asked, statement.questions.resolve(asked), strict=True)) if asked else {}
-        searches = _ready_searches(parsed, profile, found)
+        searches = _ready_searches(parsed, profile, found, self._used_columns(parsed)) if searched else []
         found = {name: relation for name, relation in found.items() if name in names}
         inner |= self._views(cursor, statement, found, depth, described)
         found |= _described(found, described)
@@ -125,6 +126,13 @@ class Preparation:
         all_searches = [*searches, *(search for view in views for search in view.searches)]
         distinct = tuple({search.name: search for search in all_searches}.values())
         return Ready(sql, places, asked, all_pins, reads, variables, is_shared, need, distinct)
+
+    def _used_columns(self, parsed: ParsedStatement) -> frozenset[str] | None:
+        found = self._used.get(parsed.sql)
+        if found is None:
+            found = (used_columns(parsed),)
+            self._used.put(parsed.sql, found, weight(parsed.sql.decode()))
+        return found[0]
 
     def _views(
         self,
@@ -226,11 +234,17 @@ class Preparation:
 
     @contextmanager
     def available(
-        self, cursor: duckdb.DuckDBPyConnection, statement: Statement, ready: Ready, with_rows: bool = False
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        statement: Statement,
+        ready: Ready,
+        with_rows: bool = False,
+        announces: bool = True,
     ) -> Iterator[Fill]:
         """Hold what a text reads while it is bound or started; system tables have rows only where asked.
 
-        Searches have none until they are filled, which is what this yields, before each run.
+        Searches have none until they are filled, which is what this yields, before each run; they are there
+        once they are announced, which a text that was bound before does not need.
         """
         if with_rows:
             self._tell(cursor, statement, ready.need)
@@ -240,10 +254,10 @@ class Preparation:
             # Before anything streams: a cursor with an open stream takes no new tables.
             cursor.register(name, self._system_table(statement, name, with_rows))
         _set_variables(cursor, statement.caller.state.variables, ready.variables)
-        with (
-            self.pinned(statement, ready),
-            self._searches.available(cursor, statement, ready.searches) as fill,
-        ):
+        with self.pinned(statement, ready):
+            fill = self._searches.of(cursor, statement, ready.searches)
+            if announces:
+                fill.announce()
             yield fill
 
     def pinned(self, statement: Statement, ready: Ready) -> AbstractContextManager[None]:
@@ -315,16 +329,19 @@ def _place(relation: str, written: Written | None) -> Place:
 
 
 def _ready_searches(
-    parsed: ParsedStatement, profile: str | None, found: Mapping[TableName, str]
+    parsed: ParsedStatement,
+    profile: str | None,
+    found: Mapping[TableName, str],
+    used: frozenset[str] | None,
 ) -> list[ReadySearch]:
     """Return the searches of a statement, over the relations of their datasets."""
-    used, searches = used_columns(parsed), []
+    searches = []
     for search in parsed.searches:
         relations = [found[name] for name in search.call.names(profile)]
         for name, relation in zip(search.call.names(profile), relations, strict=True):
             if not is_version(relation):
                 raise InvalidArgumentError(
-                    f"{'.'.join(name.path)} is no dataset: a search reads datasets only"
+                    f"{'.'.join(name.path)} is a view or a system table: a search reads datasets only"
                 )
         queries = relations[1] if len(relations) > 1 else None
         hidden = search.call.relation([*relations, *sorted(used or "*")])

@@ -35,6 +35,8 @@ _ONLY_CONSTANT = frozenset({"queries", "profile", "column", "text_column"})
 _INTEGER = "INTEGER"
 _NUMERIC = frozenset({_INTEGER, "NUMERIC", "FLOAT"})
 _LISTS = frozenset({"list_value", "array_value"})
+_TEXTS = frozenset({"varchar", "text", "string", "char", "bpchar"})
+"""Names of the type of texts in a cast."""
 
 _PART = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^".]+))\s*(\.|$)')
 _MISSING = object()
@@ -69,11 +71,6 @@ class SearchCall:
     queries: Literal | None
     values: Mapping[str, object]
     markers: tuple[tuple[str, str], ...]
-
-    @property
-    def has_parameters(self) -> bool:
-        """Whether what it searches for is known only when it runs."""
-        return bool(self.markers)
 
     def names(self, profile: str | None) -> tuple[TableName, ...]:
         """Return the datasets that it reads, for a caller with a current profile."""
@@ -119,7 +116,8 @@ def read_call(sql: bytes, reference: SearchReference) -> SearchCall:
             values[name] = literals[name].path
         elif expression["type"] == "VALUE_PARAMETER":
             values[name] = Parameter(expression["identifier"])
-            markers.append((_marker(sql, expression), _parameter_type(name, types)))
+            kind = _parameter_type(name, types, argument["expression"])
+            markers.append((_marker(sql, expression), kind))
         else:
             values[name] = _constant(name, expression)
     _check_complete(reference.function, values)
@@ -175,10 +173,12 @@ def _bare(node: Node) -> Node:
     return node
 
 
-def _parameter_type(name: str, types: Mapping[str, str]) -> str:
+def _parameter_type(name: str, types: Mapping[str, str], written: Node) -> str:
+    """Return the type that a parameter is declared with: drivers bind nothing else to it."""
     if name in _ONLY_CONSTANT:
         raise InvalidArgumentError(f"{name} decides what a search returns: write it into the statement")
-    return types[name]
+    is_text = written["class"] == "CAST" and str(written["type_expr"].get("type_name")).lower() in _TEXTS
+    return "VARCHAR" if name == "query" and is_text else types[name]
 
 
 def _marker(sql: bytes, node: Node) -> str:

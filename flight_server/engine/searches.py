@@ -4,8 +4,8 @@ Each call of a search function becomes a hidden relation of the statement's curs
 filled for every row of parameters before the statement is submitted.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,9 +42,6 @@ _WHOLE_ROWS = frozenset(
 Embed = Callable[[str, Sequence[str]], "np.ndarray[Any, Any]"]
 """Embedder's name, texts → one vector for each; raises FailedPreconditionError when there is none."""
 
-Fill = Callable[[Values | None], None]
-"""Runs a statement's searches for values of its parameters and registers what they find."""
-
 
 @dataclass(frozen=True, slots=True)
 class ReadySearch:
@@ -72,8 +69,6 @@ class _Dataset:
 
 def used_columns(parsed: ParsedStatement) -> frozenset[str] | None:
     """Return all that a statement names, folded; None where it may read columns that it does not name."""
-    if not parsed.searches:
-        return frozenset()
     found = tokens(parsed.sql.decode())
     rows = {name for names in parsed.aliases.values() for name in names}
     if any(search.reference.node.get("column_name_alias") for search in parsed.searches):
@@ -84,7 +79,7 @@ def used_columns(parsed: ParsedStatement) -> frozenset[str] | None:
 
 
 class Searches:
-    """Binds and runs searches; `_datasets` remembers relations, whose meaning never changes."""
+    """Binds and runs searches; remembers relations, whose meaning never changes."""
 
     def __init__(self, sources: VectorSources, searcher: VectorSearcher, embed: Embed) -> None:
         self._sources = sources
@@ -92,22 +87,17 @@ class Searches:
         self._embed = embed
         self._datasets: RecentMap[str, _Dataset] = RecentMap(_CACHED_BYTES)
 
-    @contextmanager
-    def available(
+    def of(
         self, cursor: duckdb.DuckDBPyConnection, statement: Statement, searches: Sequence[ReadySearch]
-    ) -> Iterator[Fill]:
-        """Register empty relations for searches, whose constants are checked; yield what fills them."""
-        for search in searches:
-            dataset = self._dataset(statement, search.relation)
-            self._check(cursor, statement, search, dataset)
-            cursor.register(search.name, _announced(search, dataset).empty_table())
+    ) -> "Fill":
+        """Return the searches of a statement; nothing is looked at or registered yet."""
+        return Fill(self, cursor, statement, searches)
 
-        def fill(values: Values | None) -> None:
-            for search in searches:
-                found = self._found(cursor, statement, search, _by_name(values))
-                cursor.register(search.name, found)
-
-        yield fill
+    def announce(self, cursor: duckdb.DuckDBPyConnection, statement: Statement, search: ReadySearch) -> None:
+        """Check the constants of a search, and register an empty relation for it."""
+        dataset = self._dataset(statement, search.relation)
+        self._check(cursor, statement, search, dataset)
+        cursor.register(search.name, _announced(search, dataset).empty_table())
 
     def plans(self, statement: Statement, searches: Sequence[ReadySearch]) -> list[str]:
         """Say how searches would run now, one line for each."""
@@ -171,7 +161,7 @@ class Searches:
         elif query is not None:
             queries.parse_vector(query, field, options.metric or Metric.COSINE)
 
-    def _found(
+    def find(
         self,
         cursor: duckdb.DuckDBPyConnection,
         statement: Statement,
@@ -239,10 +229,31 @@ class Searches:
     ) -> "np.ndarray[Any, Any]":
         """Return the vectors of the dataset of queries, in the order of its rows."""
         with self._opened(statement, name) as rows:
-            column = queries.vector_field(rows.schema, None).name
+            column = queries.query_column(rows.schema, field.name)
             found = pa.Table.from_batches([*rows.scan(rows.objects, [column])] or [rows.empty([column])])
             found = found.sort_by([("_object", "ascending"), ("_row", "ascending")])
         return queries.parse_batch(found[column], field, metric)
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """The searches of one statement on its cursor; calling it runs them."""
+
+    searches: Searches
+    cursor: duckdb.DuckDBPyConnection
+    statement: Statement
+    ready: Sequence[ReadySearch]
+
+    def announce(self) -> None:
+        """Let the statement be bound: its searches return nothing yet. Raises InvalidArgumentError."""
+        for search in self.ready:
+            self.searches.announce(self.cursor, self.statement, search)
+
+    def __call__(self, values: Values | None) -> None:
+        """Run the searches for values of the statement's parameters, and register what they find."""
+        for search in self.ready:
+            found = self.searches.find(self.cursor, self.statement, search, _by_name(values))
+            self.cursor.register(search.name, found)
 
 
 _Run = Callable[[Searches, Statement, ReadySearch, Search, "Arguments"], pa.Table]
@@ -291,13 +302,14 @@ class Arguments:
         return found
 
     def number(self, name: str) -> int | None:
-        """Return an argument that is a whole number above 0. Raises InvalidArgumentError."""
+        """Return an argument that sets how to search an index. Raises InvalidArgumentError."""
         found = self.value(name)
-        if found is None:
-            return None
-        if isinstance(found, bool) or not isinstance(found, int) or found < 1:
-            raise InvalidArgumentError(f"{name} takes a whole number above 0, not {found!r:.80}")
-        return found
+        return None if found is None else queries.check_setting(name, found)
+
+    def where(self, cursor: duckdb.DuckDBPyConnection, schema: pa.Schema) -> Filter | None:
+        """Return the filter. Raises InvalidArgumentError."""
+        text = self.text("filter")
+        return None if text is None else read_filter(cursor, text, schema)
 
     def options(self) -> SearchOptions:
         """Return how to search. Raises InvalidArgumentError."""
@@ -314,11 +326,6 @@ class Arguments:
             None if metric is None else Metric(metric.lower()),
             bool(exact),
         )
-
-    def where(self, cursor: duckdb.DuckDBPyConnection, schema: pa.Schema) -> Filter | None:
-        """Return the filter. Raises InvalidArgumentError."""
-        text = self.text("filter")
-        return None if text is None else read_filter(cursor, text, schema)
 
 
 def _is_text(query: str) -> bool:

@@ -131,8 +131,9 @@ class Statements:
                 yield from self._explained(cursor, statement, kind)
                 return
             ready = self._preparation.query(cursor, statement, statement.sql)
-            with self._preparation.available(cursor, statement, ready, with_rows=True) as fill:
-                bound = self._bindings.bound(cursor, ready, statement)
+            available = self._preparation.available(cursor, statement, ready, with_rows=True, announces=False)
+            with available as fill:
+                bound = self._bindings.bound(cursor, ready, statement, fill.announce)
                 binding = bound.binding
             yield pieces(encapsulated_header(memoryview(binding.schema.serialize())))
             framer = BatchFramer(binding.schema, statement.compression)
@@ -159,11 +160,14 @@ class Statements:
         inner, parsed = self._explained_query(cursor, statement, kind)
         ready = self._preparation.prepare(cursor, inner, parsed)
         wanted = explain.options(kind)
-        with self._preparation.available(cursor, inner, ready, with_rows=True) as fill:
-            bound = self._bindings.bound(cursor, ready, inner)
+        available = self._preparation.available(cursor, inner, ready, with_rows=True, announces=False)
+        with available as fill:
+            bound = self._bindings.bound(cursor, ready, inner, fill.announce)
             values = next(bound.rows())
             if wanted.analyzes:
                 fill(values)
+            else:
+                fill.announce()
             table = explain.explain(
                 cursor,
                 wanted,
@@ -210,13 +214,13 @@ class Statements:
         is_shared: bool,
     ) -> Planned:
         ready = self._preparation.prepare(cursor, statement, parsed)
-        with self._preparation.available(cursor, statement, ready):
-            digest = _digest(self._bindings.open(cursor, ready, statement))
+        with self._preparation.available(cursor, statement, ready, announces=False) as fill:
+            digest = _digest(self._bindings.open(cursor, ready, statement, fill.announce))
             if statement.expected not in ("", digest):
                 raise ConflictError(
                     "what this statement returns has changed since it was prepared: prepare it again"
                 )
-            binding = self._bindings.bound(cursor, ready, statement).binding
+            binding = self._bindings.bound(cursor, ready, statement, fill.announce).binding
         return Planned(statement.sql, ready.asked, binding, digest, is_shared=is_shared and ready.is_shared)
 
 

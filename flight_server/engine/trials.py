@@ -51,11 +51,11 @@ class _EvalSet:
 
 @dataclass(frozen=True, slots=True)
 class _Truth:
-    """Exact answers; `new` are those that had to be computed, `stale` the version of older ones."""
+    """Exact answers; `new` are those that had to be computed, `stale` says of what older ones are."""
 
     hits: list[Hits]
     new: bytes = b""
-    stale: int | None = None
+    stale: str | None = None
 
 
 class TrialRequests:
@@ -70,22 +70,23 @@ class TrialRequests:
         """Compute the exact answers to queries that the request brings."""
         with ExitStack() as stack:
             rows = self._opened(stack, request, "relation", running)
-            field = vector_queries.vector_field(rows.schema, None)
+            field = _only_field(rows.schema)
             metric = Metric(request.fields["metric"])
             table = pa.ipc.open_stream(request.parts()[-1]).read_all()
             found = self._eval_set(rows, field, metric, table, 0)
             k = request.fields["k"]
-            tell = _telling(send)
+            tell = telling(send)
+            _check_answers(rows, found)
             hits = exact_answers(rows, field, metric, found.vectors, k, tell, running.check)
         stream = _stream(truth_table(found.ids, hits))
         send(Frame("measured", {"column": field.name, "stale": None}, stream))
 
     def trial(self, request: Frame, running: Running, send: Send) -> None:
         """Build an index, measure it with each setting of a search, and remove it."""
-        fields, tell = request.fields, _telling(send)
+        fields, tell = request.fields, telling(send)
         with ExitStack() as stack:
             rows = self._opened(stack, request, "relation", running)
-            field = vector_queries.vector_field(rows.schema, None)
+            field = _only_field(rows.schema)
             metric = Metric(fields["metric"])
             found = self._stored(stack, request, rows, field, running)
             truth = self._truth(stack, request, (rows, field, found), running, tell)
@@ -193,11 +194,12 @@ class TrialRequests:
         if fields["truth"] is not None:
             source = self._opened(stack, request, "truth", running)
             stored = _truth_rows(source, fields, field.name, found.version)
-            current = stored.filter(pc.equal(stored["dataset_version"], fields["dataset_version"]))
+            own = stored.filter(pc.equal(stored["dataset_id"], fields["dataset_id"]))
+            current = own.filter(pc.equal(own["dataset_version"], fields["dataset_version"]))
             known = truth_of(current, found.ids) if current.num_rows else None
             if known is not None:
                 return _Truth(known)
-            stale = pc.max(stored["dataset_version"]).as_py()
+            stale = _age(stored, own)
         k = max(TRUTH_K, fields["k"])
         metric = Metric(fields["metric"])
         hits = exact_answers(rows, field, metric, found.vectors, k, tell, running.check)
@@ -206,12 +208,46 @@ class TrialRequests:
 
 def _truth_rows(source: DatasetRows, fields: Mapping[str, Any], column: str, version: int) -> pa.Table:
     """Return the exact answers that are stored of an eval set, of any version of its dataset."""
-    of = ["eval_set", "eval_set_version", "column", "dataset_version", "distance_type", "k"]
+    of = ["eval_set", "eval_set_version", "column", "dataset_id", "dataset_version", "distance_type", "k"]
     table = _read(source, [*of, *TRUTH.names])
     wanted = (fields["eval_set"], version, column, fields["metric"])
     for name, value in zip(("eval_set", "eval_set_version", "column", "distance_type"), wanted, strict=True):
         table = table.filter(pc.equal(table[name], value))
     return table.filter(pc.greater_equal(table["k"], fields["k"]))
+
+
+def _only_field(schema: pa.Schema) -> VectorField:
+    """Return the column of vectors of a dataset that has one. Raises InvalidArgumentError."""
+    names = vector_queries.vector_columns(schema)
+    if len(names) > 1:
+        raise InvalidArgumentError(
+            f"eval sets and trials are for tables with one column of vectors, and this one has {len(names)}: "
+            f"{', '.join(names)}"
+        )
+    return vector_queries.vector_field(schema, None)
+
+
+def _check_answers(rows: DatasetRows, found: _EvalSet) -> None:
+    """Refuse answers that are known to be right and are no rows. Raises InvalidArgumentError."""
+    missing = set().union(*found.answers)
+    if not missing:
+        return
+    column = _key_column(rows)
+    for batch in rows.scan(rows.objects, [column]):
+        missing.difference_update(map(str, batch[column].to_pylist()))
+    for name, answers in zip(found.ids, found.answers, strict=True):
+        if lost := sorted(answers & missing):
+            raise InvalidArgumentError(
+                f"query {name!r:.80}: no row has the key {lost[0]!r:.80} in column {column}, which 'answers' "
+                "names: they are values of the primary key, or else of the first column"
+            )
+
+
+def _age(stored: pa.Table, own: pa.Table) -> str | None:
+    """Say of what the stored exact answers are, `own` those of this very dataset; None without any."""
+    if own.num_rows:
+        return f"version {pc.max(own['dataset_version']).as_py()} of the dataset"
+    return "an earlier dataset of that name" if stored.num_rows else None
 
 
 def _judge(
@@ -233,8 +269,7 @@ def _keys(rows: DatasetRows, answers: Sequence[Hits]) -> Iterator[list[str]]:
     """Yield for each answer the keys of its rows: the primary key's only column, else the first."""
     if not answers:
         return
-    primary = [item for item in declarations.keys(rows.schema) if item.kind == declarations.PRIMARY_KEY]
-    column = primary[0].columns[0] if primary and len(primary[0].columns) == 1 else rows.schema.names[0]
+    column = _key_column(rows)
     objects = np.concatenate([hits.objects for hits in answers])
     numbers = np.concatenate([hits.rows for hits in answers])
     values = rows.fetch(objects, numbers, [column])[column].to_pylist()
@@ -242,6 +277,11 @@ def _keys(rows: DatasetRows, answers: Sequence[Hits]) -> Iterator[list[str]]:
     for hits in answers:
         yield [str(value) for value in values[at : at + len(hits)]]
         at += len(hits)
+
+
+def _key_column(rows: DatasetRows) -> str:
+    primary = [item for item in declarations.keys(rows.schema) if item.kind == declarations.PRIMARY_KEY]
+    return primary[0].columns[0] if primary and len(primary[0].columns) == 1 else rows.schema.names[0]
 
 
 def _read(source: DatasetRows, columns: Sequence[str]) -> pa.Table:
@@ -271,7 +311,9 @@ def _stream(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _telling(send: Send) -> Callable[[str, float], None]:
+def telling(send: Send) -> Callable[[str, float], None]:
+    """Return what sends progress: a phase, and how much of it is done."""
+
     def tell(phase: str, done: float) -> None:
         send(Frame("progress", {"phase": phase, "done": round(done, 4)}))
 

@@ -9,7 +9,7 @@ from typing import Any
 from flight_server.domain.vector import IndexKind, IndexRecord, Metric
 from flight_server.engine.embedding import ColumnEmbedder
 from flight_server.engine.statement import Running
-from flight_server.engine.trials import TrialRequests
+from flight_server.engine.trials import TrialRequests, telling
 from flight_server.engine.vector_source import DatasetRows, VectorSources
 from flight_server.errors import FailedPreconditionError, NotFoundError
 from flight_server.frames.frame import Frame
@@ -116,7 +116,7 @@ class VectorRequests:
 
         try:
             with self._rows(request, running) as rows:
-                built = indexes.build(lance, rows, order, _telling(send), running.check)
+                built = indexes.build(lance, rows, order, telling(send), running.check)
         except BaseException:
             discard()
             raise
@@ -126,7 +126,7 @@ class VectorRequests:
         """Bring an index up to a dataset version; return what to tell of it."""
         record: IndexRecord = decode_index(request.fields["record"])
         with self._rows(request, running) as rows:
-            built = indexes.update(self._activations.lance, rows, record, _telling(send), running.check)
+            built = indexes.update(self._activations.lance, rows, record, telling(send), running.check)
         return _built(built), _nothing
 
     @contextmanager
@@ -143,13 +143,6 @@ def _relation(request: Frame) -> tuple[str, Relation]:
 
 def _drop(_frame: Frame) -> None:
     """Say nothing: nobody listens."""
-
-
-def _telling(send: Send) -> Callable[[str, float], None]:
-    def tell(phase: str, done: float) -> None:
-        send(Frame("progress", {"phase": phase, "done": round(done, 4)}))
-
-    return tell
 
 
 def _built(built: Built) -> Frame:

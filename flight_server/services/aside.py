@@ -1,4 +1,4 @@
-"""An engine process for work in the background: at the lowest priority, there while it is needed."""
+"""An engine process for work in the background, which steps back for others: there while it is needed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

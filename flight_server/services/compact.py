@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from flight_server.catalog.store import Catalog
 from flight_server.dispatch.dispatcher import CompactRequest, Dispatcher
 from flight_server.domain import declarations, faults
-from flight_server.domain.bucket import BucketRegistry, listed
+from flight_server.domain.bucket import BucketRegistry
 from flight_server.domain.compaction import SMALL_BYTES, TARGET_BYTES, Compaction, groups
 from flight_server.domain.dataset import (
     ChangeMode,
@@ -29,6 +29,7 @@ from flight_server.domain.dataset import (
     fold_name,
 )
 from flight_server.domain.identity import LOCAL, Identity
+from flight_server.domain.near import offer
 from flight_server.errors import (
     ConflictError,
     FailedPreconditionError,
@@ -131,12 +132,14 @@ class CompactService:
         commit = self.committer.newest()
         namespaces = self._namespaces(identity, asked.bucket, commit)
         if asked.dataset is None:
-            listed = self.catalog.list_datasets(commit, DatasetFilter(tuple(namespaces)))
-            found = [each for each in listed if self._may_write(identity, each)]
-            return [each for each in found if each.kind == Kind.TABLE]
+            stored = self.catalog.list_datasets(commit, DatasetFilter(tuple(namespaces)))
+            spaces = frozenset(namespaces)
+            tables = [each for each in stored if each.kind == Kind.TABLE and each.namespace in spaces]
+            return [each for each in tables if self._may_write(identity, each)]
         named = self.catalog.find_dataset(namespaces, asked.dataset, commit)
         if named is None or named.kind != Kind.TABLE:
-            raise NotFoundError(f"no table {asked.dataset!r} in {', '.join(namespaces)}")
+            place = f"bucket {asked.bucket}" if asked.bucket is not None else "any bucket"
+            raise NotFoundError(f"no table {asked.dataset[:80]!r} in {place}")
         if not self._may_write(identity, named):
             raise PermissionDeniedError(
                 f"{_shown(named)} may be read by you but not written, and compacting it writes"
@@ -153,7 +156,8 @@ class CompactService:
             return readable
         name = self.registry.canonical(fold_name(written)) or fold_name(written)
         if name not in readable:
-            raise NotFoundError(f"no bucket or schema {written[:100]!r}; there are: {listed(readable)}")
+            hint = offer(name, readable, "buckets and schemas", more="FROM information_schema.schemata")
+            raise NotFoundError(f"no bucket or schema {written[:100]!r}; {hint}")
         return [name]
 
     def _may_write(self, identity: Identity, dataset: Dataset) -> bool:

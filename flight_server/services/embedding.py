@@ -24,6 +24,7 @@ from flight_server.errors import AlreadyExistsError, ConflictError, InternalErro
 from flight_server.services.aside import AsideEngine
 from flight_server.services.commits import Committer
 from flight_server.services.reservations import Reservations
+from flight_server.services.resolution import MAX_NAME_LENGTH
 from flight_server.services.searched import SearchedDatasets, shown
 
 _log = logging.getLogger("flight_server.embedding")
@@ -143,7 +144,11 @@ def _is_meant(column: EmbeddedField, source: Field, asked: AskedColumn) -> bool:
 
 def _free_name(schema: pa.Schema, source: str, asked: str | None) -> str:
     taken = {name.lower() for name in schema.names}
-    offered = (asked,) if asked else (_DEFAULT_COLUMN, f"{source}_{_DEFAULT_COLUMN}")
+    if asked is not None and (len(asked) > MAX_NAME_LENGTH or not asked.isprintable()):
+        raise InvalidArgumentError(
+            f"{asked[:80]!r} is not the name of a column: 1 to {MAX_NAME_LENGTH} printable characters"
+        )
+    offered = (asked,) if asked is not None else (_DEFAULT_COLUMN, f"{source}_{_DEFAULT_COLUMN}")
     for name in offered:
         if name.lower() not in taken:
             return name

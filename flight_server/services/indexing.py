@@ -138,7 +138,7 @@ class IndexService:
         found = [
             record
             for record in catalog.indexes(dataset.id)
-            if column is None or named.get(record.id, record.column) == column
+            if column is None or named.get(record.id, record.column).lower() == column.lower()
         ]
         if not found:
             of = f"column {column} of " if column is not None else ""

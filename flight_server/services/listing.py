@@ -52,24 +52,25 @@ class DatasetListing:
 
 def datasets(names: Names, snapshot: Snapshot, wanted: DatasetFilter) -> Iterator[Dataset]:
     """Yield the datasets of a snapshot in the order of namespace and name, read page by page."""
-    staged = _staged(names, snapshot, wanted.namespaces)
+    spaces = frozenset(wanted.namespaces)
+    staged = _staged(names, snapshot, spaces)
     stored = (
         dataset
-        for dataset in _stored(names, snapshot.commit, wanted)
+        for dataset in _stored(names, snapshot.commit, wanted, spaces)
         if (dataset.namespace, fold_name(dataset.name)) not in snapshot.datasets
     )
     return merge(stored, staged, key=_place)
 
 
-def _stored(names: Names, commit: int, wanted: DatasetFilter) -> Iterator[Dataset]:
+def _stored(names: Names, commit: int, wanted: DatasetFilter, spaces: Collection[str]) -> Iterator[Dataset]:
     after: tuple[str, str] | None = None
     limit = PAGE_DATASETS
     while page := names.catalog.list_datasets(commit, wanted, after, limit):
-        yield from page
+        yield from (dataset for dataset in page if dataset.namespace in spaces)
         after, limit = _place(page[-1]), _READ_DATASETS
 
 
-def _staged(names: Names, snapshot: Snapshot, namespaces: Collection[str]) -> list[Dataset]:
+def _staged(names: Names, snapshot: Snapshot, spaces: Collection[str]) -> list[Dataset]:
     """Return the datasets that the transaction has changed, as it left them, in order."""
-    found = [item for item in snapshot.datasets.values() if item is not None and item.namespace in namespaces]
+    found = [item for item in snapshot.datasets.values() if item is not None and item.namespace in spaces]
     return sorted((names.staged(item, snapshot) for item in found), key=_place)

@@ -148,9 +148,10 @@ class ProfileService:
         for row in await self._dispatcher.vectors.activations():
             active.setdefault(row["bucket"], []).append(row)
         indexes: dict[str, int] = {}
-        for record, _ in self._catalog.all_indexes():
+        for record, _ in await asyncio.to_thread(self._catalog.all_indexes):
             indexes[record.bucket] = indexes.get(record.bucket, 0) + 1
-        made = {PROFILE_PREFIX + row.name: row for row in self._catalog.profiles()}
+        rows = await asyncio.to_thread(self._catalog.profiles)
+        made = {PROFILE_PREFIX + row.name: row for row in rows}
         profiles = [each for each in self._names.visible(identity) if each.is_profile]
         for bucket in sorted(profiles, key=lambda each: each.name):
             own = active.get(bucket.name, [])

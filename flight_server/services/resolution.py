@@ -1,15 +1,15 @@
 """Resolution: which dataset version a name means, for one caller, at one commit, in one transaction."""
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from flight_server.catalog.store import Catalog
 from flight_server.domain import declarations
-from flight_server.domain.bucket import PRIMARY, Bucket, BucketRegistry, listed
+from flight_server.domain.bucket import PRIMARY, Bucket, BucketRegistry
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import Dataset, DatasetTotals, Namespace, display_name, fold_name
 from flight_server.domain.identity import Identity
+from flight_server.domain.near import near, offer
 from flight_server.domain.recent import RecentMap
 from flight_server.domain.staging import Snapshot, StagedDataset
 from flight_server.domain.vector import IndexRecord
@@ -27,8 +27,10 @@ MAX_NAME_LENGTH = 255
 """Characters of a dataset's longest name."""
 
 _SHOWN_NAMES = 5
+_SHOWN_LENGTH = 2 * MAX_NAME_LENGTH
 _REMEMBERED_NAMES = 10_000
 _REMEMBERED_COMMITS = 100
+_REMEMBERED_CALLERS = 100
 
 
 class Names:
@@ -42,6 +44,7 @@ class Names:
         self._found: RecentMap[object, tuple[Dataset | None]] = RecentMap(_REMEMBERED_NAMES)
         self._spaces: RecentMap[int, Mapping[str, Namespace]] = RecentMap(_REMEMBERED_COMMITS)
         self._indexes: RecentMap[tuple[str, int], Sequence[IndexRecord]] = RecentMap(_REMEMBERED_NAMES)
+        self._visible: RecentMap[tuple[Identity, int], Sequence[Bucket]] = RecentMap(_REMEMBERED_CALLERS)
         self._profiles_seen = catalog.newest_commit()
 
     def refresh(self) -> None:
@@ -69,9 +72,14 @@ class Names:
         wanted = dict.fromkeys([*call.schemas, call.bucket, PRIMARY, *others])
         return tuple(name for name in wanted if self.find_namespace(call.identity, name, snapshot))
 
-    def visible(self, identity: Identity) -> list[Bucket]:
+    def visible(self, identity: Identity) -> Sequence[Bucket]:
         """Return the buckets that exist for a caller."""
-        return [bucket for bucket in self.registry if identity.may("read", bucket.name)]
+        key = (identity, self.registry.epoch)
+        known = self._visible.get(key)
+        if known is None:
+            known = tuple(bucket for bucket in self.registry if identity.may("read", bucket.name))
+            self._visible.put(key, known)
+        return known
 
     def namespaces(self, identity: Identity, snapshot: Snapshot) -> list[Namespace]:
         """Return the schemas that exist for a caller: those of its buckets, then those that were made."""
@@ -110,12 +118,18 @@ class Names:
         """Return the namespace that a schema name means. Raises NotFoundError."""
         found = self.find_namespace(identity, written, snapshot)
         if found is None:
-            known = listed([space.name for space in self.namespaces(identity, snapshot)])
-            raise NotFoundError(
-                f"no schema {written!r}; the schemas here are the buckets and those made in them: {known}; "
-                f"and {SYSTEM_SCHEMA!r}, the system tables"
-            )
+            raise NotFoundError(f"no schema {written[:80]!r}; {self._schemas(identity, written, snapshot)}")
         return found
+
+    def _schemas(self, identity: Identity, written: str, snapshot: Snapshot) -> str:
+        """Return what a schema that is not there could be instead."""
+
+        def is_seen(name: str) -> bool:
+            return name == SYSTEM_SCHEMA or self.find_namespace(identity, name, snapshot) is not None
+
+        made = {**self._made(snapshot.commit), **snapshot.namespaces}
+        names = [*dict.fromkeys([*self.registry.names, *made, SYSTEM_SCHEMA])]
+        return offer(fold_name(written), names, "schemas", is_seen, "FROM information_schema.schemata")
 
     def find_namespace(self, identity: Identity, written: str, snapshot: Snapshot) -> Namespace | None:
         """Return the namespace that a schema name means, None where the caller has none of that name."""
@@ -192,21 +206,31 @@ class Names:
 
     def missing(self, identity: Identity, name: Sequence[str], snapshot: Snapshot) -> NotFoundError:
         """Return the error for a name that is no dataset, with names that come near."""
-        own = {bucket.name for bucket in self.registry.configured} | {fold_name(part) for part in name[:-1]}
-        spaces = self.namespaces(identity, snapshot)
-        visible = {space.name for space in spaces if space.name in own or space.name != space.bucket}
-        stored = [key for key in self.catalog.list_names(snapshot.commit) if key not in snapshot.datasets]
-        staged = [(item.namespace, item.name) for item in snapshot.datasets.values() if item is not None]
-        shown = [display_name(space, table) for space, table in [*stored, *staged] if space in visible]
         wanted = ".".join(name)
-        near = _near_misses(wanted, [*shown, *SYSTEM_TABLES])
-        if near:
-            hint = f"did you mean {' or '.join(near)}?"
+        shown = self._shown(identity, name, snapshot)
+        close = _near_misses(wanted, [*shown, *SYSTEM_TABLES])
+        if close:
+            hint = f"did you mean {' or '.join(close)}?"
         elif shown:
-            hint = f"there are: {listed(shown)}"
+            hint = offer(wanted, shown, "tables", more="SHOW ALL TABLES")
         else:
             hint = "there are no tables here yet: create one, or load one with a bulk ingest"
-        return NotFoundError(f"no table {wanted!r}: it does not exist; {hint}")
+        return NotFoundError(f"no table {wanted[:_SHOWN_LENGTH]!r}: it does not exist; {hint}")
+
+    def _shown(self, identity: Identity, name: Sequence[str], snapshot: Snapshot) -> list[str]:
+        """Return the tables of the schemas in which a name may be meant: not those of any other profile."""
+        own = {bucket.name for bucket in self.registry.configured} | {fold_name(part) for part in name[:-1]}
+        wanted = own.union(self._made(snapshot.commit), snapshot.namespaces)
+        spaces = {space for space in wanted if self.find_namespace(identity, space, snapshot)}
+        stored = [
+            key for key in self.catalog.list_names(snapshot.commit, spaces) if key not in snapshot.datasets
+        ]
+        staged = [
+            (item.namespace, item.name)
+            for item in snapshot.datasets.values()
+            if item is not None and item.namespace in spaces
+        ]
+        return [display_name(space, table) for space, table in [*stored, *staged]]
 
 
 def _near_misses(wanted: str, names: Iterable[str]) -> list[str]:
@@ -215,8 +239,8 @@ def _near_misses(wanted: str, names: Iterable[str]) -> list[str]:
     last = fold_name(wanted.rsplit(".", 1)[-1])
     folded = {fold_name(name): name for name in names}
     tables = {fold_name(name.rsplit(".", 1)[-1]): name for name in names}
-    close = [folded[near] for near in difflib.get_close_matches(fold_name(wanted), folded)]
-    close += [tables[near] for near in difflib.get_close_matches(last, tables)]
+    close = [folded[found] for found in near(fold_name(wanted), folded)]
+    close += [tables[found] for found in near(last, tables)]
     return list(dict.fromkeys(close))[:_SHOWN_NAMES]
 
 

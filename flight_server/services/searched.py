@@ -7,10 +7,11 @@ import pyarrow as pa
 
 from flight_server.dispatch.vectors import Searched
 from flight_server.domain import declarations
-from flight_server.domain.bucket import PROFILE_PREFIX, Bucket, listed
+from flight_server.domain.bucket import Bucket
 from flight_server.domain.dataset import Dataset, DatasetFilter, Kind, Namespace, display_name, fold_name
 from flight_server.domain.identity import Identity
 from flight_server.domain.staging import Snapshot
+from flight_server.domain.trial import BOOKKEEPING
 from flight_server.domain.vector import IndexRecord
 from flight_server.errors import InvalidArgumentError, NotFoundError
 from flight_server.frames.requests import TableName
@@ -27,13 +28,7 @@ class SearchedDatasets:
 
     def profile(self, identity: Identity, written: str) -> Bucket:
         """Return the bucket of a profile that the caller may read. Raises NotFoundError."""
-        name = fold_name(written).removeprefix(PROFILE_PREFIX)
-        found = self.names.registry.profile(name)
-        if not identity.may("read", found.name):
-            known = [each.name for each in self.names.visible(identity) if each.is_profile]
-            shown = listed([each.removeprefix(PROFILE_PREFIX) for each in known])
-            raise NotFoundError(f"no profile {written[:80]!r}; the profiles here are: {shown}")
-        return found
+        return self.names.registry.profile(fold_name(written), lambda bucket: identity.may("read", bucket))
 
     def writable_profile(self, identity: Identity, written: str) -> Bucket:
         """Return the bucket of a profile that the caller may change.
@@ -57,9 +52,10 @@ class SearchedDatasets:
         return found
 
     def with_vectors(self, bucket: Bucket) -> list[Dataset]:
-        """Return the tables of a profile that can be searched."""
+        """Return the tables of a profile that are there to be searched."""
         found = self.catalog.list_datasets(self.snapshot().commit, DatasetFilter((bucket.name,)))
-        return [each for each in found if each.kind == Kind.TABLE and _holds_vectors(each)]
+        tables = [each for each in found if each.kind == Kind.TABLE and each.name not in BOOKKEEPING]
+        return [each for each in tables if _holds_vectors(each)]
 
     def version(self, record: IndexRecord, version: int) -> Dataset | None:
         """Return a version of an index's dataset, None when it is gone."""

@@ -7,7 +7,6 @@ DuckDB (`TimeZone`) travel with every statement; an engine process has tried the
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from flight_server.domain.bucket import PROFILE_PREFIX
 from flight_server.domain.call import CallContext
@@ -18,8 +17,6 @@ from flight_server.errors import InvalidArgumentError, NotFoundError
 from flight_server.services.resolution import Names
 from flight_server.services.sessions import Session, SessionService
 from flight_server.services.transactions import TransactionService
-
-OptionValue: TypeAlias = str | int | float | bool | list[str]
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1e-3}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
@@ -108,8 +105,8 @@ class SessionOptions:
         session.bucket = self._names.registry.resolve(value).name
 
     def _set_profile(self, call: CallContext, session: Session, value: str) -> None:
-        name = value.lower().removeprefix(PROFILE_PREFIX)
-        session.profile = self._names.registry.profile(name).name.removeprefix(PROFILE_PREFIX)
+        found = self._names.registry.profile(value.lower())
+        session.profile = found.name.removeprefix(PROFILE_PREFIX)
         self._select(call.identity, session.profile)
 
     def _set_timeout(self, _call: CallContext, session: Session, value: str) -> None:

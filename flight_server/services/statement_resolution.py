@@ -29,9 +29,9 @@ from flight_server.frames.requests import (
 )
 from flight_server.services import time_travel
 from flight_server.services.introspection import Introspection, View
+from flight_server.services.journal_views import JOURNAL_VIEWS, journal_view
 from flight_server.services.resolution import Names
 from flight_server.services.system_tables import SYSTEM_SCHEMA, SYSTEM_TABLES
-from flight_server.services.trial_view import TRIALS_TABLE, trial_view
 
 LocatedRef = tuple[ObjectRef, tuple[str, str]]
 """An object as it is stored, and its bucket and key as an engine process finds it."""
@@ -115,8 +115,8 @@ class StatementResolution:
         if name.version is not None or name.at is not None:
             raise InvalidArgumentError("system tables show the present and have no versions: leave out AT")
         relation = f"{SYSTEM_SCHEMA}.{fold_name(name.path[-1])}"
-        if relation == TRIALS_TABLE:
-            return self._remember(trial_view(self._names, self._identity, self._snapshot), ())
+        if relation in JOURNAL_VIEWS:
+            return self._remember(journal_view(relation, self._names, self._identity, self._snapshot), ())
         if relation not in SYSTEM_TABLES:
             raise self._names.missing(self._identity, name.path, self._snapshot)
         return relation

@@ -17,7 +17,7 @@ from flight_server.domain import declarations
 from flight_server.domain.bucket import PRIMARY, BucketRegistry
 from flight_server.domain.dataset import DatasetTotals
 from flight_server.domain.identity import Identity
-from flight_server.domain.trial import TRIALS
+from flight_server.domain.trial import EVAL_SETS, TRIALS
 from flight_server.errors import InternalError
 from flight_server.frames.requests import SystemPage
 from flight_server.services.profile_table import PROFILES, ProfileTable
@@ -225,6 +225,7 @@ SYSTEM_TABLES: dict[str, SystemTable] = {
         ),
         SystemTables.datasets,
     ),
+    f"{SYSTEM_SCHEMA}.eval_sets": SystemTable(EVAL_SETS),
     f"{SYSTEM_SCHEMA}.object_refs": SystemTable(
         _schema(
             {

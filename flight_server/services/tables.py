@@ -176,10 +176,7 @@ class TableService:
         columns: list[list[Any]] = [[CATALOG] * len(page), spaces, names, types]
         if with_schemas:
             known = await self._sql_schemas.get(dataset.schema for dataset in page)
-            known_spaces = self._listing.namespaces(call)
-            fixed = {
-                space: not self._names.may_change(call.identity, known_spaces[space]) for space in set(spaces)
-            }
+            fixed = {space: self._is_fixed(call, space) for space in set(spaces)}
             places = [
                 Place(item.namespace, item.name, fixed[item.namespace] or item.kind == Kind.VIEW)
                 for item in page
@@ -189,6 +186,11 @@ class TableService:
                 [declared(table_schema(known[item.schema], place), item.schema) for item, place in pairs]
             )
         return columns
+
+    def _is_fixed(self, call: CallContext, space: str) -> bool:
+        """Tell whether the caller may change nothing in a schema, which may have been dropped by now."""
+        found = self._names.find_namespace(call.identity, space, self._listing.snapshot(call))
+        return found is None or not self._names.may_change(call.identity, found)
 
     async def _system_page(self, is_named: Callable[[str], bool]) -> list[list[Any]]:
         names = sorted(filter(is_named, self._system))

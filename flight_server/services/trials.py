@@ -29,7 +29,6 @@ from flight_server.domain.trial import (
     TRIALS_DATASET,
     TRUTH_DATASET,
     TRUTH_K,
-    WARMUP_QUERIES,
 )
 from flight_server.domain.vector import IndexKind, Metric
 from flight_server.errors import FailedPreconditionError, InvalidArgumentError, LakehouseError, NotFoundError
@@ -265,9 +264,14 @@ class _EvalRows:
 
     def truth(self, table: pa.Table, column: str, metric: Metric, k: int) -> pa.RecordBatch:
         """Return exact answers for the dataset's version."""
-        version = self.dataset.version
         return self.rows(
-            table, EVAL_TRUTH, column=column, dataset_version=version, distance_type=str(metric), k=k
+            table,
+            EVAL_TRUTH,
+            column=column,
+            dataset_id=self.dataset.id,
+            dataset_version=self.dataset.version,
+            distance_type=str(metric),
+            k=k,
         )
 
 
@@ -286,8 +290,6 @@ def _common(run: _Run, setting: Mapping[str, int]) -> Row:
         "search_params": json.dumps(dict(setting)),
         "k": asked.k,
         "eval_set": asked.eval_set,
-        "warmup": WARMUP_QUERIES,
-        "concurrency": 1,
     }
 
 
@@ -296,9 +298,7 @@ def _row(run: _Run, setting: Mapping[str, int], measured: Measured, found: Mappi
     row["build_params"] = json.dumps(found["build_params"])
     row |= {"eval_set_version": measured.eval_set_version, "num_queries": measured.queries}
     if measured.stale is not None:
-        row["note"] = (
-            f"exact answers were there for version {measured.stale} of the dataset: they were computed anew"
-        )
+        row["note"] = f"exact answers were there for {measured.stale}: they were computed anew"
     return row
 
 

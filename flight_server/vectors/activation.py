@@ -18,6 +18,7 @@ from flight_server.domain.vector import IndexRecord
 from flight_server.vectors import mapped
 from flight_server.vectors.blocks import EXACT_ROWS, Block, merged, read_block, with_payload
 from flight_server.vectors.entries import NOTHING, Entry, Event, Held, State, held
+from flight_server.vectors.exact import bytes_expected
 from flight_server.vectors.lance import Lance
 from flight_server.vectors.opened import OpenIndex, OpenIndexes, read_table
 from flight_server.vectors.queries import VectorField
@@ -26,7 +27,7 @@ from flight_server.vectors.source import Check, Source, dataset_id, patiently
 _LOOK_SECONDS = 0.05
 _MAX_BLOCKS = 8
 _VERDICTS = 64
-_BYTES_BESIDE_A_VECTOR = 84
+_BYTES_BESIDE_A_VECTOR = 80
 _GUESSED_DIM = 1024
 
 
@@ -34,12 +35,13 @@ _GUESSED_DIM = 1024
 class Wanted:
     """What is to be in memory: the vectors of some objects of a dataset version, at most so many rows.
 
-    An index may bring the first of them.
+    These are all objects, or those that came `after` an index. The index of a `record` may bring the first.
     """
 
     source: Source
     field: VectorField
     objects: AbstractSet[int]
+    after: OpenIndex | None = None
     record: IndexRecord | None = None
     max_rows: int | None = EXACT_ROWS
     check: Check = patiently
@@ -91,7 +93,7 @@ class Activations:
         """Return memory that holds what is wanted, None when it is too large; one thread reads it for all."""
         if wanted.objects <= entry.held.covers:
             return entry.held
-        verdict = (wanted.source.relation, wanted.max_rows, len(wanted.objects))
+        verdict = (wanted.source.relation, wanted.max_rows, wanted.after)
         if verdict in entry.too_large:
             return None
         with patient(entry.loads, wanted.check):
@@ -179,7 +181,7 @@ class Activations:
 
     def _reserve(self, entry: Entry, before: Held, rows: int, dim: int, times: Times) -> bool:
         """Make room for more rows of an entry; other buckets go, least recently used ones first."""
-        wanted = before.bytes + rows * (dim * 4 + _BYTES_BESIDE_A_VECTOR)
+        wanted = before.bytes + bytes_expected(rows, dim) + rows * _BYTES_BESIDE_A_VECTOR
         with self._lock:
             while self._taken(entry) + wanted > self._budget:
                 victim = self._victim(entry.bucket)
@@ -236,7 +238,7 @@ class Activations:
 
     def fits(self, rows: int, dim: int) -> bool:
         """Tell whether so many vectors could be in memory if nothing else were."""
-        return rows * (dim * 4 + _BYTES_BESIDE_A_VECTOR) <= self._budget
+        return bytes_expected(rows, dim) + rows * _BYTES_BESIDE_A_VECTOR <= self._budget
 
     def deactivate(self, bucket: str) -> tuple[int, int]:
         """Let go of all that a bucket has in memory; running searches keep what they use.

@@ -11,7 +11,7 @@ import pyarrow.types as pat
 
 from flight_server.domain.vector import Filter
 from flight_server.errors import InvalidArgumentError
-from flight_server.vectors.exact import Matrix, matrix
+from flight_server.vectors.exact import Matrix, bounded, matrix
 from flight_server.vectors.queries import VectorField, to_matrix
 from flight_server.vectors.source import OBJECT, ROW, Check, Floats, Ints, Mask, Source
 
@@ -108,7 +108,7 @@ class _Reading:
         payload = None
         if self._payload and self._kept and self._bytes <= _PAYLOAD_BYTES:
             payload = Payload(mark, pa.Table.from_batches(self._payload).combine_chunks())
-        return Block(matrix(whole), objects, rows, covers, payload)
+        return Block(bounded(matrix(whole)), objects, rows, covers, payload)
 
 
 def _is_short(batch: pa.RecordBatch, name: str) -> bool:
@@ -150,7 +150,7 @@ def merged(blocks: Sequence[Block], live: Collection[int]) -> Block:
     objects = np.concatenate([_chosen(block.objects, mask) for block, mask in kept])
     rows = np.concatenate([_chosen(block.rows, mask) for block, mask in kept])
     covers = frozenset(number for block in blocks for number in block.covers if number in live)
-    return Block(Matrix(vectors, norms), objects, rows, covers, _merged_payload(kept))
+    return Block(bounded(Matrix(vectors, norms)), objects, rows, covers, _merged_payload(kept))
 
 
 def _chosen(values: Any, mask: Mask | None) -> Any:

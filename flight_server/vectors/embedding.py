@@ -85,7 +85,7 @@ class Embedders:
         """Return the vectors of texts to search for. Raises InvalidArgumentError for one that has none."""
         found = self.vectors(name, texts)
         for text, vector in zip(texts, found, strict=True):
-            if np.isnan(vector[0]):
+            if not text.strip() or np.isnan(vector[0]):
                 raise InvalidArgumentError(f"embedder {name} makes no vector of the text {text!r:.80}")
         return found
 

@@ -1,16 +1,27 @@
 """Exact search: distances of many vectors to a few, and the nearest of them.
 
-Distances are first estimated for all vectors by one matrix product in single precision; whatever may be
-among the nearest by its error bound is then computed in double precision. So a vector has one distance to
-a query, whatever it was searched with, and ties are broken by place alone.
+Distances are first estimated in single precision, for all vectors or for those that their bounds do not
+exclude (`bounds.py`); whatever may be among the nearest by its error bound is then computed in double
+precision. So a vector has one distance to a query, whatever it was searched with, and ties are broken by
+place alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flight_server.domain.vector import Metric
+from flight_server.vectors.bounds import (
+    LEAST_DIM,
+    LEAST_ROWS,
+    Bounds,
+    are_plain,
+    bounds,
+    closer,
+    part_columns,
+    turned,
+)
 from flight_server.vectors.source import Floats, Ints, Mask
 
 if TYPE_CHECKING:
@@ -18,6 +29,11 @@ if TYPE_CHECKING:
 
 _CHUNK = 64
 _GATHERED_SHARE = 4
+_GATHERED_SHARE_OF_BOUNDED = 64
+_LEFT_OUT = 128
+"""Bounds are of use while the nearest are fewer than one of so many vectors."""
+
+_TRIED = 24
 _ROUNDING = float(np.finfo(np.float32).eps)
 _PRECISE_ROWS = 8192
 _SAME = 1e-13
@@ -28,15 +44,16 @@ _PRODUCT_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matrix:
-    """Vectors [rows, dim] as they were stored, with their lengths."""
+    """Vectors [rows, dim] as they were stored, with their lengths; `bounds` spare looking at most of them."""
 
     vectors: Floats
     norms: Floats
+    bounds: Bounds | None = None
 
     @property
     def bytes(self) -> int:
         """Bytes of memory that it takes."""
-        return self.vectors.nbytes + self.norms.nbytes
+        return self.vectors.nbytes + self.norms.nbytes + (self.bounds.bytes if self.bounds else 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +70,17 @@ def matrix(vectors: Floats) -> Matrix:
         return Matrix(vectors, np.sqrt(np.einsum("ij,ij->i", vectors, vectors)))
 
 
+def bounded(held: Matrix) -> Matrix:
+    """Return vectors that will be searched again and again, with bounds if they are worth it."""
+    return replace(held, bounds=bounds(held.vectors, held.norms))
+
+
+def bytes_expected(rows: int, dim: int) -> int:
+    """Return about how many bytes of memory a matrix with bounds takes."""
+    parts = sum(part_columns(dim)) if rows >= LEAST_ROWS and dim >= LEAST_DIM else 0
+    return 4 * rows * (dim + parts + 1)
+
+
 def nearest(
     held: Matrix, queries: Floats, metric: Metric, k: int, chosen: Mask | None = None
 ) -> list[Nearest]:
@@ -62,7 +90,9 @@ def nearest(
     """
     chosen = _with_direction(held, metric, chosen)
     places = None if chosen is None else np.flatnonzero(chosen)
-    if places is not None and len(places) * _GATHERED_SHARE < len(held.vectors):
+    own = _useful_bounds(held, queries, k)
+    share = _GATHERED_SHARE if own is None else _GATHERED_SHARE_OF_BOUNDED
+    if places is not None and len(places) * share < len(held.vectors):
         part = Matrix(held.vectors[places], held.norms[places])
         found = nearest(part, queries, metric, k)
         return [Nearest(places[item.positions], item.distances) for item in found]
@@ -70,12 +100,10 @@ def nearest(
     found = []
     for at in range(0, len(queries), step):
         group = queries[at : at + step]
-        estimates = _estimates(held, group, metric)
-        if chosen is not None:
-            np.copyto(estimates, np.inf, where=~chosen)
-        found += [
-            _sharpened(held, query, metric, k, row) for query, row in zip(group, estimates, strict=True)
-        ]
+        if own is None:
+            found += _by_all(held, group, metric, k, chosen)
+        else:
+            found += _by_bounds(held, own, group, metric, k, chosen)
     return found
 
 
@@ -85,14 +113,82 @@ def _with_direction(held: Matrix, metric: Metric, chosen: Mask | None) -> Mask |
     return held.norms > 0 if chosen is None else chosen & (held.norms > 0)
 
 
-def _estimates(held: Matrix, queries: Floats, metric: Metric) -> Floats:
-    """Return distances [queries, rows] in single precision; cosine's are times the query's length."""
+def _useful_bounds(held: Matrix, queries: Floats, k: int) -> Bounds | None:
+    """Return the bounds if few enough vectors are asked for that bounds leave most of them out."""
+    if held.bounds is None or k * _LEFT_OUT > len(held.vectors):
+        return None
+    return held.bounds if are_plain(np.linalg.norm(queries.astype(np.float64), axis=1)) else None
+
+
+def _by_all(held: Matrix, queries: Floats, metric: Metric, k: int, chosen: Mask | None) -> list[Nearest]:
     products: Floats = (held.vectors @ queries[0])[None] if len(queries) == 1 else queries @ held.vectors.T
+    estimates = _estimates(products, held.norms, metric)
+    if chosen is not None:
+        np.copyto(estimates, np.inf, where=~chosen)
+    return [_sharpened(held, query, metric, k, row) for query, row in zip(queries, estimates, strict=True)]
+
+
+def _by_bounds(
+    held: Matrix, own: Bounds, queries: Floats, metric: Metric, k: int, chosen: Mask | None
+) -> list[Nearest]:
+    asked = turned(own, queries)
+    uppers = (own.first @ asked.first[0])[None] if len(queries) == 1 else asked.first @ own.first.T
+    found = []
+    for query, first, second, upper in zip(queries, asked.first, asked.second, uppers, strict=True):
+        places = _not_excluded(held, own, (query, first, second), metric, k, (upper, chosen))
+        if places is None:
+            found += _by_all(held, query[None], metric, k, chosen)
+        else:
+            part = Matrix(held.vectors[places], held.norms[places])
+            near = _by_all(part, query[None], metric, k, None)[0]
+            found.append(Nearest(places[near.positions], near.distances))
+    return found
+
+
+def _not_excluded(
+    held: Matrix,
+    own: Bounds,
+    asked: tuple[Floats, Floats, Floats],
+    metric: Metric,
+    k: int,
+    first: tuple[Floats, Mask | None],
+) -> Ints | None:
+    """Return where vectors are that may be among the nearest of the chosen; None where it may be most.
+
+    `asked` is the query and its two parts, `first` the bounds by the first part.
+    """
+    query, upper, chosen = asked[0], *first
+    least = _estimates(upper.copy(), held.norms, metric)
+    if chosen is not None:
+        np.copyto(least, np.inf, where=~chosen)
+    limit = _limit(held, own, query, metric, k, least)
+    places = np.flatnonzero(least <= limit)
+    if len(places) * _GATHERED_SHARE > len(least):
+        nearer = _estimates(closer(own, asked[1:], upper, None), held.norms, metric)
+        places = np.flatnonzero((nearer <= limit) & (least <= limit))
+        return places if len(places) * _GATHERED_SHARE <= len(least) else None
+    nearer = _estimates(closer(own, asked[1:], upper[places], places), held.norms[places], metric)
+    return places[nearer <= limit]
+
+
+def _limit(held: Matrix, own: Bounds, query: Floats, metric: Metric, k: int, least: Floats) -> float:
+    """Return what bounds of the k nearest distances do not exceed, by some that are likely to be near."""
+    places = np.flatnonzero(least <= _kth_smallest(least, k + _TRIED))
+    places = places[np.isfinite(least[places])]
+    if len(places) < k:
+        return np.inf
+    exact = _estimates(held.vectors[places] @ query, held.norms[places], metric)
+    slack = own.slack * _scale(held, query, metric)
+    return float(np.partition(exact, k - 1)[k - 1]) + _error(held, query, metric) + slack
+
+
+def _estimates(products: Floats, norms: Floats, metric: Metric) -> Floats:
+    """Return distances in single precision, in place of products; cosine's are times the query's length."""
     if metric is Metric.COSINE:
-        np.divide(products, held.norms, out=products, where=held.norms > 0)
+        np.divide(products, norms, out=products, where=norms > 0)
     if metric is Metric.L2:
         products *= 2
-        products -= held.norms * held.norms
+        products -= norms * norms
     return np.negative(products, out=products)
 
 
@@ -125,14 +221,18 @@ def _kth_smallest(values: Floats, k: int) -> float:
 
 def _error(held: Matrix, query: Floats, metric: Metric) -> float:
     """Return twice how far an estimate may be off."""
+    return 2 * _ROUNDING * len(query) * _scale(held, query, metric)
+
+
+def _scale(held: Matrix, query: Floats, metric: Metric) -> float:
+    """Return what products of lengths are at most, as estimates count them."""
     longest = float(held.norms.max(initial=0))
     length = float(np.linalg.norm(query.astype(np.float64)))
-    scale = {
+    return {
         Metric.COSINE: length,
         Metric.DOT: longest * length,
         Metric.L2: (longest + length) ** 2,
     }[metric]
-    return 2 * _ROUNDING * len(query) * scale
 
 
 def distances_to(vectors: Floats, query: Floats, metric: Metric) -> Floats:

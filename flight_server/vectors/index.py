@@ -73,6 +73,7 @@ def build(lance: Lance, source: Source, order: IndexOrder, tell: Tell, check: Ch
     order = replace(order, kind=chosen_kind(order.kind, total), column=column.name)
     order = replace(order, params=checked(order.kind, order.params, source.schema))
     dim = surveyed(source, column, order.metric, check)
+    _check_sub_vectors(order.params, dim)
     rows = IndexRows(source, order, column, dim)
     data = rows.reader(source.objects, total, tell, check)
     with written(rows):
@@ -92,7 +93,6 @@ def _index(table: Any, order: IndexOrder, dim: int, tell: Tell) -> None:
     arguments = build_arguments(order.kind, order.params)
     if not is_text:
         arguments["distance_type"] = str(order.metric)
-    _check_sub_vectors(arguments, dim)
     try:
         config = configuration(KINDS[order.kind].name, arguments)
     except (TypeError, ValueError) as error:
@@ -103,8 +103,8 @@ def _index(table: Any, order: IndexOrder, dim: int, tell: Tell) -> None:
         table.create_index(column, config=config, name=name, replace=True)
 
 
-def _check_sub_vectors(arguments: Mapping[str, object], dim: int) -> None:
-    parts = arguments.get("num_sub_vectors")
+def _check_sub_vectors(params: Mapping[str, object], dim: int) -> None:
+    parts = params.get("num_sub_vectors")
     if isinstance(parts, int) and dim % parts:
         raise InvalidArgumentError(
             f"parameter num_sub_vectors must divide the dimension, {dim}: {parts} does not"

@@ -67,6 +67,11 @@ def in_memory() -> Any:
     return library().connect("memory://")
 
 
+def words_query(text: str, column: str) -> Any:
+    """Return the query for the words of a text: quotes and operators in it mean nothing."""
+    return importlib.import_module("lancedb.query").MatchQuery(text, column)
+
+
 def configuration(name: str, arguments: Mapping[str, object]) -> Any:
     """Return how to build an index, by the name of LanceDB's class. Raises ValueError, TypeError."""
     return getattr(importlib.import_module("lancedb.index"), name)(**arguments)

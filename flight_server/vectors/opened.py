@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from flight_server.domain.vector import IndexKind, IndexRecord, SearchOptions
 from flight_server.vectors.blocks import Block
-from flight_server.vectors.exact import matrix
+from flight_server.vectors.exact import bounded, matrix
 from flight_server.vectors.hits import Hits
-from flight_server.vectors.lance import Lance
+from flight_server.vectors.lance import Lance, words_query
 from flight_server.vectors.parameters import KINDS
 from flight_server.vectors.source import Floats
 
@@ -100,7 +100,7 @@ def matching(table: Any, text: str, limit: int, where: str | None) -> Hits:
 
     Raises UnreadableIndexError.
     """
-    asked = table.search(text, query_type="fts", fts_columns="text")
+    asked = table.search(words_query(text, "text"), query_type="fts")
     if where is not None:
         asked = asked.where(where, prefilter=True)
     with _readable():
@@ -209,4 +209,6 @@ def read_table(table: Any) -> Block:
         vectors[at : at + len(chunk)] = chunk.flatten().to_numpy().reshape(len(chunk), dim)
         at += len(chunk)
     objects = found["object"].to_numpy()
-    return Block(matrix(vectors), objects, found["row"].to_numpy(), frozenset(np.unique(objects).tolist()))
+    return Block(
+        bounded(matrix(vectors)), objects, found["row"].to_numpy(), frozenset(np.unique(objects).tolist())
+    )

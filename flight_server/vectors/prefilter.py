@@ -7,6 +7,7 @@ rows pass at all, their vectors are compared one by one.
 
 import math
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from flight_server.domain.vector import Filter
 from flight_server.vectors.blocks import place_codes, places, usable
 from flight_server.vectors.exact import matrix, nearest
 from flight_server.vectors.hits import Hits, joined
-from flight_server.vectors.opened import OpenIndex, sql_integers
+from flight_server.vectors.opened import OpenIndex, UnreadableIndexError, sql_integers
 from flight_server.vectors.queries import Search, vector_field
 from flight_server.vectors.source import Check, Floats, Ints, Source
 
@@ -28,9 +29,13 @@ def found_in_index(index: OpenIndex, search: Search, known: AbstractSet[int], qu
     gone = gone_clause(index.covers - known)
     if not known:
         return [Hits.none() for _ in queries]
-    if where is None or lance_clause(index, where) is not None:
-        clause = joined_clauses(gone, None if where is None else lance_clause(index, where))
-        return [hits.best(options.k) for hits in index.nearest(queries, options.k, options, clause)]
+    if where is None:
+        return [hits.best(options.k) for hits in index.nearest(queries, options.k, options, gone)]
+    if (clause := lance_clause(index, where)) is not None:
+        # LanceDB may read a filter in another way than we do: what it refuses is ours to apply.
+        with suppress(UnreadableIndexError):
+            found = index.nearest(queries, options.k, options, joined_clauses(gone, clause))
+            return [hits.best(options.k) for hits in found]
     passing = passing_codes(search.source, where, known, search.check)
     asked = math.ceil(options.k * _SPARE * index.rows / max(1, len(passing)))
     if asked <= _MOST_ASKED:

@@ -1,6 +1,7 @@
 """What a search asks with: its column and its vectors, checked before anything is searched."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +11,17 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from flight_server.domain.declarations import column_id
+from flight_server.domain.trial import MAX_SETTING
 from flight_server.domain.vector import Filter, IndexKind, IndexRecord, Metric, SearchOptions
 from flight_server.errors import FailedPreconditionError, InvalidArgumentError
 from flight_server.vectors.source import Check, Field, Floats, Source, patiently
 
 MAX_K = 10_000
 MAX_DIM = 65_536
+
+_AS_JSON = {"nan": "NaN", "inf": "Infinity", "NULL": "null"}
+_AS_SQL_SHOWS = re.compile(rf"\b({'|'.join(_AS_JSON)})\b")
+"""What stands in a list that came as a parameter: it is handed over as the text that SQL shows of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +75,20 @@ def vector_field(schema: pa.Schema, column: str | None) -> VectorField:
         found = named
     if len(found) != 1:
         several = (
-            f"several columns hold vectors ({_names(found)}): say which with column => '{_first(found)}'"
+            f"several columns hold vectors ({_names(found)}): name one as column, as in '{_first(found)}'"
         )
         raise InvalidArgumentError(several if found else _offered(found, schema))
     return _vector_field(found[0])
+
+
+def query_column(schema: pa.Schema, searched: str) -> str:
+    """Return the column of a dataset of queries: the only one of vectors, else the one called like the other.
+
+    Raises InvalidArgumentError.
+    """
+    found = [field.name for field in schema if _holds_vectors(field.type)]
+    same = [name for name in found if name.lower() == searched.lower()]
+    return same[0] if len(found) > 1 and same else vector_field(schema, None).name
 
 
 def vector_columns(schema: pa.Schema) -> list[str]:
@@ -134,9 +150,7 @@ def text_field(schema: pa.Schema, records: Sequence[IndexRecord], column: str | 
         )
     if len(indexed) > 1:
         named = ", ".join(indexed.values())
-        raise InvalidArgumentError(
-            f"several columns have text indexes ({named}): say which with column => '…'"
-        )
+        raise InvalidArgumentError(f"several columns have text indexes ({named}): name one as column")
     return next(iter(indexed.values()))
 
 
@@ -167,7 +181,14 @@ def is_vector_index(record: IndexRecord, column: str) -> bool:
 def check_k(value: object) -> int:
     """Return how many rows a search asks for. Raises InvalidArgumentError."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_K:
-        raise InvalidArgumentError(f"k must be a whole number from 1 to {MAX_K}, not {str(value)[:40]}")
+        raise InvalidArgumentError(f"k must be a whole number from 1 to {MAX_K}, not {value!r:.40}")
+    return value
+
+
+def check_setting(name: str, value: object) -> int:
+    """Return `ef`, `nprobes` or `refine` of a search. Raises InvalidArgumentError."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SETTING:
+        raise InvalidArgumentError(f"{name} takes a whole number from 1 to {MAX_SETTING}, not {value!r:.80}")
     return value
 
 
@@ -189,7 +210,7 @@ def parse_vector(value: object, field: VectorField, metric: Metric) -> Floats:
 
 def _from_json(text: str) -> object:
     try:
-        return json.loads(text)
+        return json.loads(_AS_SQL_SHOWS.sub(lambda found: _AS_JSON[found[0]], text))
     except (ValueError, RecursionError) as error:
         raise InvalidArgumentError(
             f"{text[:60]!r} is not a vector: write it as [0.1, 0.2, …]; a text is searched for where the "
@@ -217,7 +238,9 @@ def check_queries(queries: Floats, column: str, dim: int | None, metric: Metric)
         lengths = np.sqrt(np.einsum("ij,ij->i", queries, queries))
     odd = np.flatnonzero(~np.isfinite(lengths))
     if len(odd):
-        raise InvalidArgumentError(f"{said.format(odd[0])} holds NaN, an infinite or a far too large value")
+        raise InvalidArgumentError(
+            f"{said.format(odd[0])} holds NULL, NaN, an infinite or a far too large value"
+        )
     empty = np.flatnonzero(lengths == 0)
     if metric is Metric.COSINE and len(empty):
         raise InvalidArgumentError(

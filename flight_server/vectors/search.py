@@ -76,6 +76,14 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True)
+class _Part:
+    """Objects of a dataset version: all of it, or those that came `after` an index."""
+
+    objects: AbstractSet[int]
+    after: OpenIndex | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Task:
     """A search with all that has been found out about it."""
 
@@ -90,9 +98,10 @@ class _Task:
         """The objects that the search may find rows of."""
         return self.search.source.objects.keys()
 
-    def wanted(self, objects: AbstractSet[int], record: IndexRecord | None, max_rows: int | None) -> Wanted:
+    def wanted(self, part: _Part, record: IndexRecord | None, max_rows: int | None) -> Wanted:
         """Return what of some objects is to be in memory."""
-        return Wanted(self.search.source, self.field, objects, record, max_rows, self.search.check)
+        source, check = self.search.source, self.search.check
+        return Wanted(source, self.field, part.objects, part.after, record, max_rows, check)
 
 
 class VectorSearcher:
@@ -177,7 +186,7 @@ class VectorSearcher:
                 self._activations.indexes.lose(index.record, error)
                 return self._find(replace(task, record=None), queries)
         if memory is not None:
-            return _Found(self._in_memory(task, memory, task.live, queries), memory)
+            return _Found(self._in_memory(task, memory, _Part(task.live), queries), memory)
         return _Found(self._scanned(task, task.live, queries))
 
     def activate(self, source: Source, records: Sequence[IndexRecord], check: Check) -> Iterator[Activated]:
@@ -216,7 +225,7 @@ class VectorSearcher:
         options, record = task.search.options, task.record
         limit = None if options.is_exact else EXACT_ROWS
         if options.is_exact or record is None or record.rows <= EXACT_ROWS:
-            memory = self._activations.cover(task.entry, task.wanted(task.live, record, limit), times)
+            memory = self._activations.cover(task.entry, task.wanted(_Part(task.live), record, limit), times)
             if memory is not None:
                 return Tier.EXACT, memory, None
         if record is not None and not options.is_exact:
@@ -233,23 +242,23 @@ class VectorSearcher:
         hits = task.entry.together.answer(
             key, queries, partial(_each, partial(found_in_index, index, search, known)), search.check
         )
-        later = task.live - index.covers
-        if not later:
+        later = _Part(task.live - index.covers, index)
+        if not later.objects:
             return _Found(hits)
         memory = self._activations.cover(task.entry, task.wanted(later, None, EXACT_ROWS))
         if memory is None:
-            more = self._scanned(task, later, queries)
+            more = self._scanned(task, later.objects, queries)
         else:
             more = self._in_memory(task, memory, later, queries)
         both = [joined(pair).best(own.k) for pair in zip(hits, more, strict=True)]
         return _Found(both, memory or Held())
 
-    def _in_memory(self, task: _Task, memory: Held, objects: AbstractSet[int], queries: Floats) -> list[Hits]:
+    def _in_memory(self, task: _Task, memory: Held, part: _Part, queries: Floats) -> list[Hits]:
         """Search the rows of some objects in memory; searches of the same kind are answered together."""
         _check_dim(task, memory, queries)
         search = task.search
-        key = (memory, search.source.relation, len(objects), search.where, task.metric, search.options.k)
-        work = partial(_each, partial(_search_blocks, task, memory, objects))
+        key = (memory, search.source.relation, part.after, search.where, task.metric, search.options.k)
+        work = partial(_each, partial(_search_blocks, task, memory, part))
         return task.entry.together.answer(key, queries, work, search.check)
 
     def _scanned(self, task: _Task, objects: AbstractSet[int], queries: Floats) -> list[Hits]:
@@ -289,13 +298,13 @@ def _check_dim(task: _Task, memory: Held, queries: Floats) -> None:
             check_queries(queries, task.field.name, block.matrix.vectors.shape[1], task.metric)
 
 
-def _search_blocks(task: _Task, memory: Held, objects: AbstractSet[int], queries: Floats) -> list[Hits]:
+def _search_blocks(task: _Task, memory: Held, part: _Part, queries: Floats) -> list[Hits]:
     k = task.search.options.k
     kept: list[list[Hits]] = [[] for _ in queries]
     for number, block in enumerate(memory.blocks):
-        if not len(block.rows) or objects.isdisjoint(block.covers):
+        if not len(block.rows) or part.objects.isdisjoint(block.covers):
             continue
-        mask = _mask(task, block, objects)
+        mask = _mask(task, block, part)
         for parts, found in zip(kept, nearest(block.matrix, queries, task.metric, k, mask), strict=True):
             at = found.positions
             numbers = np.full(len(at), number, np.int64)
@@ -303,11 +312,11 @@ def _search_blocks(task: _Task, memory: Held, objects: AbstractSet[int], queries
     return [joined(parts).best(k) for parts in kept]
 
 
-def _mask(task: _Task, block: Block, objects: AbstractSet[int]) -> Mask | None:
+def _mask(task: _Task, block: Block, part: _Part) -> Mask | None:
     """Return which rows of a block a search may find, None for all."""
     search = task.search
     relation = search.source.relation
-    live = task.entry.mask((block, relation, len(objects)), lambda: live_rows(block, objects))
+    live = task.entry.mask((block, relation, part.after), lambda: live_rows(block, part.objects))
     where = search.where
     if where is None:
         return live

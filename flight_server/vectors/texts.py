@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,9 +108,11 @@ def _indexed(index: OpenIndex, search: TextSearch) -> Hits:
     live, where = search.source.objects.keys(), search.where
     known = live & index.covers
     gone = gone_clause(index.covers - live)
-    clause = None if where is None else lance_clause(index, where)
-    if where is None or clause is not None:
-        return index.matching(search.text, search.k, joined_clauses(gone, clause))
+    if where is None:
+        return index.matching(search.text, search.k, gone)
+    if (clause := lance_clause(index, where)) is not None:
+        with suppress(UnreadableIndexError):  # as in `prefilter`: what LanceDB refuses is ours to apply
+            return index.matching(search.text, search.k, joined_clauses(gone, clause))
     passing = passing_codes(search.source, where, known, search.check)
     asked = max(_LEAST_ASKED, search.k * 2)
     while True:

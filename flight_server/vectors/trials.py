@@ -69,7 +69,8 @@ def measured(
     began = time.perf_counter()
     found.index.nearest(queries[:1], options.k, options, None)
     first = _milliseconds(began)
-    for at in range(min(WARMUP_QUERIES, len(queries))):
+    warmup = min(WARMUP_QUERIES, len(queries))
+    for at in range(warmup):
         found.index.nearest(queries[at : at + 1], options.k, options, None)
     answers, latencies = [], []
     for at in range(len(queries)):
@@ -82,6 +83,8 @@ def measured(
     p50, p95, p99 = np.percentile(latencies, [50, 95, 99])
     return {
         **_of_build(found),
+        "warmup": warmup,
+        "concurrency": 1,
         "first_query_ms": round(first, 3),
         "recall": round(float(np.mean([each.recall for each in qualities])), 6),
         "ndcg": round(float(np.mean([each.ndcg for each in qualities])), 6),

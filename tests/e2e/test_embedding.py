@@ -175,6 +175,21 @@ def test_keys_and_transactions(
     assert rows(cursor, f"SELECT text FROM vector_search('{unique_name}', 'car', k => 1)") == [("car",)]
 
 
+@pytest.mark.parametrize(
+    ("written", "declared"), [("?", pa.list_(pa.float32())), ("CAST(? AS VARCHAR)", pa.utf8())]
+)
+def test_texts_to_search_for_are_parameters(
+    cursor: dbapi.Cursor, docs: str, written: str, declared: pa.DataType
+) -> None:
+    """JDBC binds no text to what is declared as a list, so a cast declares a text."""
+    search = f"SELECT text FROM vector_search('{docs}', {written}, k => 1)"
+    cursor.adbc_prepare(search)
+    assert pa.schema(cursor.adbc_statement.get_parameter_schema()).types == [declared]
+    for text, found in (("my cat", "a cat"), ("a river", "the river"), (counted("dog"), "a dog and a cat")):
+        cursor.execute(search, [str(text)])
+        assert cursor.fetchall() == [(found,)]
+
+
 REFUSED = {
     "own vectors": ("INSERT INTO {t} VALUES (9, 'x', [1,2,3,4,5,6,7,8])", "computed by the server"),
     "vectors of an update": ("UPDATE {t} SET vector = [1,2,3,4,5,6,7,8]", "computed by the server"),
@@ -219,6 +234,8 @@ def test_bad_requests_say_what_is_right(client: flight.FlightClient, docs: str) 
         ({"text_column": "id"}, "column 'id' is int64: vectors are made of texts"),
         ({"embedder": "oracle"}, "no embedder 'oracle'; there are: counter, nowhere, wordllama"),
         ({"vector_column": "id"}, "column 'id' exists already"),
+        ({"vector_column": ""}, "'vector_column' must be a name"),
+        ({"vector_column": "a\0b"}, "1 to 255 printable characters"),
         ({"embedder": "nowhere"}, "made of text by counter"),
         ({"embedder": "nowhere", "vector_column": "v"}, "its endpoint does not answer"),
         ({"colour": "red"}, "takes only profile, table"),

@@ -111,6 +111,41 @@ def test_exact_answers_are_readable_and_go_stale(client: flight.FlightClient, cu
     assert measured["note"] is None, "those that were computed are used"
 
 
+def test_what_is_stale_says_so(client: flight.FlightClient, cursor: dbapi.Cursor) -> None:
+    told = (
+        "SELECT num_queries, k, distance_type, dataset_version, table_version, stale "
+        "FROM sys.eval_sets WHERE profile = 'user' AND eval_set = 'ages'"
+    )
+    query = QUERIES[0].tolist()
+    put(client, ["profile:user", "ageing"], docs(0, 50))
+    put_eval_set(client, table="ageing", name="ages", queries=[{"id": "near", "vector": query}])
+    assert rows(cursor, told) == [(1, 100, "cosine", 1, 1, False)]
+    cursor.execute("DELETE FROM ageing WHERE id = 3")
+    assert rows(cursor, told) == [(1, 100, "cosine", 1, 2, True)]
+    (measured,) = run_trial(client, table="ageing", eval_set="ages")
+    assert (measured["warmup"], measured["concurrency"], measured["seed"]) == (1, 1, None)
+    assert rows(cursor, told) == [(1, 100, "cosine", 2, 2, False)]
+    cursor.execute("DROP TABLE ageing")
+    assert rows(cursor, told) == [(1, 100, "cosine", 2, None, True)]
+    put(client, ["profile:user", "ageing"], docs(100, 150))
+    put(client, ["profile:user", "ageing"], docs(150, 160), mode="append")
+    assert rows(cursor, told) == [(1, 100, "cosine", 2, None, True)], "a table of the same name is another"
+    (measured,) = run_trial(client, table="ageing", eval_set="ages")
+    assert measured["note"].startswith("exact answers were there for an earlier dataset of that name")
+    assert measured["recall"] == 1.0
+    assert rows(cursor, told) == [(1, 100, "cosine", 2, 2, False)]
+
+
+def test_bookkeeping_is_not_loaded_but_can_be_searched(
+    client: flight.FlightClient, cursor: dbapi.Cursor
+) -> None:
+    loaded = {said.get("table") for said in act_all(client, "activate_profile", profile="user")}
+    assert "docs" in loaded
+    assert "eval_queries" not in loaded
+    found = rows(cursor, f"SELECT query_id FROM vector_search('eval_queries', {QUERIES[2].tolist()}, k => 1)")
+    assert found == [("q2",)]
+
+
 @pytest.mark.slow
 def test_a_promotion_serves_searches_that_go_on_meanwhile(
     client: flight.FlightClient, cursor: dbapi.Cursor, lab: Server
@@ -187,18 +222,31 @@ def test_journals_stay_with_their_profiles(client: flight.FlightClient, cursor: 
 
 
 def test_bad_requests_say_what_is_right(client: flight.FlightClient) -> None:
+    pairs = pa.table({"id": [1], "a": vectors([[1.0, 0.0]]), "b": vectors([[0.0, 1.0]])})
+    put(client, ["profile:user", "pairs"], pairs)
     for action, body, said in (
         (put_eval_set, {"queries": []}, "'queries' must be a list of 1 to 10000"),
         (put_eval_set, {"queries": [{"id": "a"}]}, "needs either a 'vector' or a 'text'"),
         (put_eval_set, {"queries": [{"id": "a", "vector": [1, 2]}]}, "query 'a': .* has 2 dimensions"),
         (put_eval_set, {"queries": [{"id": "a", "text": "x"}]}, "has no embedder"),
         (put_eval_set, {"queries": [{"id": "a", "vector": [0] * DIM}]}, "query 'a': .* no direction"),
+        (put_eval_set, {"queries": [{"id": "a", "vector": [True] * DIM}]}, "must be a list of numbers"),
+        (put_eval_set, {"queries": [{"id": ["a"], "vector": [1] * DIM}]}, "'id' of query 0 must be"),
+        (
+            put_eval_set,
+            {"queries": [{"id": "a", "vector": [1] * DIM, "answers": ["1", "99999"]}]},
+            "query 'a': no row has the key '99999' in column id",
+        ),
+        (put_eval_set, {"name": "a\0"}, "1 to 255 printable characters"),
+        (put_eval_set, {"table": "pairs"}, "one column of vectors, and this one has 2: a, b"),
         (put_eval_set, {"table": "nothing"}, "no table 'profile:user.nothing'"),
         (run_trial, {"eval_set": "none"}, "no eval set 'none'"),
         (run_trial, {"table": "others"}, "eval set 'own' is one for table docs"),
         (run_trial, {"index": {"type": "magic"}}, "no index of type 'magic' to try"),
+        (run_trial, {"index": {"type": ["hnsw_sq"]}}, "no index of type .* to try"),
+        (run_trial, {"index": {"metric": {}}}, "there is no metric"),
         (run_trial, {"index": {"type": "hnsw_sq", "mm": 1}}, "mm"),
-        (run_trial, {"search": [{"speed": 1}]}, "whole numbers above 0 for ef, nprobes, refine"),
+        (run_trial, {"search": [{"speed": 1}]}, "whole numbers from 1 to 100000 for ef, nprobes, refine"),
         (run_trial, {"k": 0}, "'k' must be a whole number"),
         (run_trial, {"profile": "nobody"}, "no profile 'nobody'"),
     ):

@@ -102,6 +102,17 @@ def test_parameters_keep_their_places(cursor: dbapi.Cursor) -> None:
         assert [row[0] for row in cursor.fetchall()] == found, sql
 
 
+def test_a_vector_of_any_arrow_list_is_bound_and_joined(cursor: dbapi.Cursor) -> None:
+    sql = (
+        "SELECT name FROM vector_search('profile:user.docs', ?, k => 5) v JOIN names USING (doc_id) "
+        "ORDER BY v._distance"
+    )
+    floats = pa.float32()
+    for kind in (pa.list_(floats), pa.large_list(floats), pa.list_(floats, DIM), pa.list_(pa.float64())):
+        cursor.execute(sql, pa.record_batch([pa.array([QUERY.tolist()], kind)], ["0"]))
+        assert cursor.fetchall() == [(f"n{at}",) for at in FOUND], kind
+
+
 def test_a_vector_parameter_is_declared_as_a_list_of_floats(library: Server) -> None:
     sql = "SELECT doc_id FROM vector_search('profile:user.docs', ?, k => ?)"
     with dbapi.connect(library.uri, autocommit=True) as connection, connection.cursor() as opened:
@@ -209,6 +220,12 @@ BAD = {
     f"vector_search('profile:user.docs', {listed(QUERY)}, k => 0)": ("INVALID_ARGUMENT", "k must be"),
     f"vector_search('profile:user.docs', {listed(QUERY)}, k => -1)": ("INVALID_ARGUMENT", "k must be"),
     f"vector_search('profile:user.docs', {listed(QUERY)}, k => 1000000)": ("INVALID_ARGUMENT", "10000"),
+    f"vector_search('profile:user.docs', {listed(QUERY)}, k => '5')": ("INVALID_ARGUMENT", "not '5'"),
+    f"vector_search('profile:user.docs', {listed(QUERY)}, nprobes => 1000000)": (
+        "INVALID_ARGUMENT",
+        "from 1 to 100000",
+    ),
+    "vector_search('profile:user.docs', [1,2,3,4,5,6,7,NULL])": ("INVALID_ARGUMENT", "holds NULL"),
     f"vector_search('profile:user.docs', {listed(QUERY)}, metric => 'hamming')": (
         "INVALID_ARGUMENT",
         "cosine",

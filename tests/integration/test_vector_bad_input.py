@@ -43,7 +43,7 @@ def test_bad_vectors_are_refused_with_reasons(value, said):
 )
 def test_bad_parameters_of_indexes_are_refused_with_reasons(lance, kind, params, said):
     dataset = MemoryObjects(SCHEMA)
-    dataset.add(rows(range(1_100), np.random.default_rng(0), with_odd=False))
+    dataset.add(rows(range(10), np.random.default_rng(0), with_odd=False))
     column = "text" if kind is IndexKind.FTS else "vector"
     with pytest.raises(InvalidArgumentError, match=said):
         build(lance, dataset.source(), order(column, kind, **params))

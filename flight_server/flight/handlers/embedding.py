@@ -30,9 +30,9 @@ class EmbeddingHandlers:
         check_keys("embed_column", options, _KEYS)
         for name in _KEYS:
             value = options.get(name)
-            if value is not None and not isinstance(value, str):
-                raise InvalidArgumentError(f"'{name}' must be a name")
-            if not value and name in _NEEDED:
+            if value is None and name in _NEEDED:
                 raise InvalidArgumentError(f"the body must name a '{name}'")
+            if value is not None and not (isinstance(value, str) and value):
+                raise InvalidArgumentError(f"'{name}' must be a name")
         asked = AskedColumn(*(options.get(name) for name in _KEYS))  # type: ignore[arg-type]
         return reported(partial(self.service.embed, call.identity, asked))

@@ -59,10 +59,12 @@ class ProfileHandlers:
         """Build an index; yield progress and then the report."""
         keys = {"profile": str, "table": str, "column": str, "type": str, "params": dict}
         profile, table, column, kind, params = _asked("create_vector_index", body, keys)
+        index_kind = _kind(kind)
         metric, rest = _metric(params or {})
-        asked = AskedIndex(
-            _needed("profile", profile), _needed("table", table), column, _kind(kind), metric, rest
-        )
+        if index_kind is IndexKind.FTS and len(rest) < len(params or {}):
+            raise InvalidArgumentError("an index of texts compares no vectors: leave the metric out")
+        names = _needed("profile", profile), _needed("table", table)
+        asked = AskedIndex(*names, column, index_kind, metric, rest)
         return reported(partial(self.indexes.create, call.identity, asked))
 
     async def drop_index(self, call: CallContext, body: bytes) -> Sequence[bytes]:
@@ -101,7 +103,7 @@ def _kind(written: str | None) -> IndexKind:
 
 def _metric(params: Mapping[str, Any]) -> tuple[Metric, dict[str, Any]]:
     """Return the metric of a build, cosine where none is given, and its other parameters."""
-    given = {str(params[name]).lower() for name in _METRIC_PARAMS if name in params}
+    given = {str(params[name]).lower() for name in _METRIC_PARAMS if params.get(name) is not None}
     rest = {name: value for name, value in params.items() if name not in _METRIC_PARAMS}
     if not given <= {*Metric} or len(given) > 1:
         raise InvalidArgumentError(

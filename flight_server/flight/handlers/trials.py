@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from flight_server.domain.call import CallContext
-from flight_server.domain.trial import QUERIES, SETTINGS
+from flight_server.domain.trial import MAX_SETTING, QUERIES, SETTINGS
 from flight_server.domain.vector import IndexKind, Metric
 from flight_server.errors import InvalidArgumentError
 from flight_server.flight.progress import reported, reported_rows
@@ -22,6 +22,8 @@ _MAX_QUERIES = 10_000
 _MAX_SETTINGS = 64
 _MAX_K = 10_000
 _QUERY_KEYS = ("id", "vector", "text", "answers")
+_MAX_NAME = 255
+"""Characters of the name of an eval set, and of the id of a query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class TrialHandlers:
     def put_eval_set(self, call: CallContext, body: bytes) -> AsyncGenerator[bytes, None]:
         """Store an eval set; yield progress and then the report."""
         options = _options("put_eval_set", body, ("profile", "name", "table"), ("queries",))
+        if not _is_name(options["name"]):
+            raise InvalidArgumentError(f"the 'name' of an eval set has 1 to {_MAX_NAME} printable characters")
         asked = EvalSet(
             options["profile"], options["name"], options["table"], _queries(options.get("queries"))
         )
@@ -89,13 +93,19 @@ def _queries(written: object) -> pa.Table:
 
 
 def _query(at: int, written: object) -> dict[str, Any]:
-    if not isinstance(written, dict) or written.keys() - set(_QUERY_KEYS) or written.get("id") is None:
-        raise InvalidArgumentError(f"query {at} must be an object with an 'id' and only {_QUERY_KEYS[1:]}")
+    if not isinstance(written, dict) or written.keys() - set(_QUERY_KEYS):
+        raise InvalidArgumentError(f"query {at} must be an object with only {', '.join(_QUERY_KEYS)}")
+    if not _is_key(written.get("id")) or not _is_name(str(written["id"])):
+        raise InvalidArgumentError(
+            f"the 'id' of query {at} must be a text of 1 to {_MAX_NAME} printable characters, or a number"
+        )
     if (written.get("vector") is None) == (written.get("text") is None):
         raise InvalidArgumentError(f"query {at} needs either a 'vector' or a 'text'")
     answers = written.get("answers")
-    if answers is not None and not isinstance(answers, list):
-        raise InvalidArgumentError(f"the 'answers' of query {at} must be a list of keys")
+    if answers is not None and not (isinstance(answers, list) and all(map(_is_key, answers))):
+        raise InvalidArgumentError(f"the 'answers' of query {at} must be a list of keys: texts or numbers")
+    if any(isinstance(value, bool) for value in _listed(written.get("vector"))):
+        raise InvalidArgumentError(f"the 'vector' of query {at} must be a list of numbers")
     return {
         "query_id": str(written["id"]),
         "text": written.get("text"),
@@ -104,17 +114,29 @@ def _query(at: int, written: object) -> dict[str, Any]:
     }
 
 
+def _is_key(value: object) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _is_name(value: str) -> bool:
+    return 1 <= len(value) <= _MAX_NAME and value.isprintable()
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
 def _index(written: object) -> tuple[IndexKind, Metric | None, Mapping[str, object]]:
     """Return what is to be built. Raises InvalidArgumentError."""
     given = {} if written is None else written
     if not isinstance(given, dict):
         raise InvalidArgumentError("'index' must be an object: {\"type\": …, parameters of the build}")
     params = {name: value for name, value in given.items() if name not in ("type", "metric")}
-    kind, metric = given.get("type", IndexKind.AUTO), given.get("metric")
-    if kind not in {*IndexKind} or kind == IndexKind.FTS:
+    kind, metric = given.get("type") or IndexKind.AUTO, given.get("metric")
+    if not isinstance(kind, str) or kind not in {*IndexKind} or kind == IndexKind.FTS:
         kinds = ", ".join(each for each in IndexKind if each is not IndexKind.FTS)
         raise InvalidArgumentError(f"there is no index of type {kind!r:.80} to try; there are {kinds}")
-    if metric is not None and metric not in {*Metric}:
+    if metric is not None and (not isinstance(metric, str) or metric not in {*Metric}):
         raise InvalidArgumentError(f"there is no metric {metric!r:.80}; there are {', '.join(Metric)}")
     return IndexKind(kind), None if metric is None else Metric(metric), params
 
@@ -126,9 +148,10 @@ def _settings(written: object) -> list[dict[str, int]]:
         raise InvalidArgumentError(f"'search' must be a list of 1 to {_MAX_SETTINGS} objects")
     for each in given:
         is_known = isinstance(each, dict) and not each.keys() - set(SETTINGS)
-        if not is_known or not all(_is_whole(value, 100_000) for value in each.values()):
+        if not is_known or not all(_is_whole(value, MAX_SETTING) for value in each.values()):
             raise InvalidArgumentError(
-                f"each of 'search' must be an object with whole numbers above 0 for {', '.join(SETTINGS)}"
+                f"each of 'search' must be an object with whole numbers from 1 to {MAX_SETTING} "
+                f"for {', '.join(SETTINGS)}"
             )
     return given
 

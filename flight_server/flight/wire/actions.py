@@ -51,4 +51,5 @@ def check_keys(action: str, options: Mapping[str, object], known: Sequence[str])
     """Refuse a body with keys that an action does not take. Raises InvalidArgumentError."""
     unknown = sorted(options.keys() - set(known))
     if unknown:
-        raise InvalidArgumentError(f"{action} takes only {', '.join(known)}, got also {unknown[0][:100]!r}")
+        takes = f"takes only {', '.join(known)}, got also" if known else "takes no keys, got"
+        raise InvalidArgumentError(f"{action} {takes} {unknown[0][:100]!r}")
