@@ -9,17 +9,15 @@ import json
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flight_server.vectors.blocks import Block
 from flight_server.vectors.bounds import Bounds
 from flight_server.vectors.exact import Matrix
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _ALIGNMENT = 4096
 _PAGE_BYTES = 4096
@@ -74,7 +72,7 @@ def open_block(folder: Path, table: str, version: int, key: str) -> Block | None
 
 
 def _touch(array: NDArray[Any]) -> None:
-    """Have the pages mapped of what every search reads: the first would take ten times as long as the next."""
+    """Have the pages mapped that every search reads: else the first takes ten times as long as the next."""
     array.reshape(-1)[:: _PAGE_BYTES // array.itemsize].sum()
 
 

@@ -91,10 +91,14 @@ def query_column(schema: pa.Schema, searched: str) -> str:
     return same[0] if len(found) > 1 and same else vector_field(schema, None).name
 
 
-def vector_columns(schema: pa.Schema) -> list[str]:
-    """Return the columns that can be searched without saying what they are for: those of fixed size."""
-    found = [field for field in schema if pat.is_fixed_size_list(field.type)]
-    return [field.name for field in found if _holds_vectors(field.type)]
+def vector_columns(schema: pa.Schema, records: Sequence[IndexRecord] = ()) -> list[str]:
+    """Return the columns that are vectors beyond doubt: those of fixed size, and those with an index."""
+    return [
+        field.name
+        for field in schema
+        if _holds_vectors(field.type)
+        if pat.is_fixed_size_list(field.type) or any(is_vector_index(each, field.name) for each in records)
+    ]
 
 
 def _vector_field(field: Field) -> VectorField:

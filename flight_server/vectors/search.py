@@ -191,7 +191,7 @@ class VectorSearcher:
 
     def activate(self, source: Source, records: Sequence[IndexRecord], check: Check) -> Iterator[Activated]:
         """Bring into memory what searches of a dataset version use; tell of each index and column."""
-        for name in vector_columns(source.schema):
+        for name in vector_columns(source.schema, records):
             task = self._task(Search(source, records, name, SearchOptions(), check=check))
             times = Times()
             tier, memory, index = self._choose(task, times)

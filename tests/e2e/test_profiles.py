@@ -133,6 +133,17 @@ def test_activation_tells_what_is_in_memory(client: Any, profile: str) -> None:
     ]
 
 
+def test_lists_are_loaded_when_they_have_an_index(client: Any, profile: str) -> None:
+    path = f"profile:{profile}"
+    for name in ("indexed", "plain"):
+        put(client, (path, name), pa.table({"id": [1], "v": pa.array([[1.0, 0.0]], pa.list_(pa.float64()))}))
+    act(client, "create_vector_index", profile=profile, table="indexed", type="ivf_flat")
+    loaded = [
+        (row.get("table"), row.get("type")) for row in act_all(client, "activate_profile", profile=profile)
+    ]
+    assert loaded == [("docs", "none"), ("indexed", "ivf_flat"), (None, None)]
+
+
 def test_the_selected_profile_decides_what_a_bare_name_means(client: Any, own: Server, profile: str) -> None:
     other = f"{profile}.b"
     act(client, "create_profile", profile=other)

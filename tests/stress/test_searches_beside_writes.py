@@ -89,7 +89,7 @@ def search(run: Run, server: Server, exact: bool) -> None:
 
 
 def check(run: Run, distances: dict[int, float], found: pa.Table, exact: bool) -> None:
-    told = dict(zip(found["id"].to_pylist(), found["_distance"].to_pylist(), strict=True))
+    told: dict[Any, Any] = dict(zip(found["id"].to_pylist(), found["_distance"].to_pylist(), strict=True))
     assert len(told) == found.num_rows == min(K, len(distances)), "rows are missing, or there twice"
     wrong = {id_ for id_, distance in told.items() if abs(distances.get(id_, 9) - distance) > 1e-5}
     assert not wrong, f"rows that are not there, or not so far away: {wrong}"
