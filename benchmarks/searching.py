@@ -50,7 +50,7 @@ def flight_search(client: fl.FlightClient, sql: str, queries: Floats) -> Callabl
 
 def engine_search(data: Collection) -> Callable[[], Ints]:
     """Search as the exact tier of an engine process does, without anything around it."""
-    held, following = exact.matrix(data.vectors), cycle(data.queries)
+    held, following = exact.bounded(exact.matrix(data.vectors)), cycle(data.queries)
 
     def once() -> Ints:
         (found,) = exact.nearest(held, next(following)[None], Metric.COSINE, K)
@@ -61,7 +61,7 @@ def engine_search(data: Collection) -> Callable[[], Ints]:
 
 def engine_rate(data: Collection, count: int, for_seconds: float) -> float:
     """Return the searches a second of some threads that search as in an engine process, together."""
-    held, together = exact.matrix(data.vectors), Coalescer[Floats, exact.Nearest]()
+    held, together = exact.bounded(exact.matrix(data.vectors)), Coalescer[Floats, exact.Nearest]()
     until = time.monotonic() + for_seconds
 
     def work(queries: Sequence[Floats]) -> list[exact.Nearest]:

@@ -8,9 +8,11 @@ rows pass at all, their vectors are compared one by one.
 import math
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from typing import TypeAlias
 
 import numpy as np
 
+from flight_server.domain.recent import RecentMap
 from flight_server.domain.vector import Filter
 from flight_server.vectors.blocks import place_codes, places, usable
 from flight_server.vectors.exact import matrix, nearest
@@ -21,9 +23,23 @@ from flight_server.vectors.source import Check, Floats, Ints, Source
 
 _MOST_ASKED = 4096
 _SPARE = 2.0
+_REMEMBERED_BYTES = 32 * 1024 * 1024
+_REMEMBERED_BESIDE = 10_000
+"""Bytes of a filter, whose text has up to 4 KiB, and of what it is remembered by."""
 
 
-def found_in_index(index: OpenIndex, search: Search, known: AbstractSet[int], queries: Floats) -> list[Hits]:
+Passing: TypeAlias = RecentMap[object, Ints]
+"""Places of the rows that filters have let through, which never change."""
+
+
+def remembered_passing() -> Passing:
+    """Return room for what filters let through."""
+    return RecentMap(_REMEMBERED_BYTES)
+
+
+def found_in_index(
+    index: OpenIndex, search: Search, known: AbstractSet[int], remembered: Passing, queries: Floats
+) -> list[Hits]:
     """Return the nearest rows of some objects that an index covers, for each query."""
     options, where = search.options, search.where
     gone = gone_clause(index.covers - known)
@@ -36,7 +52,7 @@ def found_in_index(index: OpenIndex, search: Search, known: AbstractSet[int], qu
         with suppress(UnreadableIndexError):
             found = index.nearest(queries, options.k, options, joined_clauses(gone, clause))
             return [hits.best(options.k) for hits in found]
-    passing = passing_codes(search.source, where, known, search.check)
+    passing = _passing(index, search, where, known, remembered)
     asked = math.ceil(options.k * _SPARE * index.rows / max(1, len(passing)))
     if asked <= _MOST_ASKED:
         found = index.nearest(queries, asked, options, gone)
@@ -59,6 +75,18 @@ def gone_clause(gone: AbstractSet[int]) -> str | None:
 def joined_clauses(*clauses: str | None) -> str | None:
     """Return conditions that must hold together."""
     return " AND ".join(f"({clause})" for clause in clauses if clause) or None
+
+
+def _passing(
+    index: OpenIndex, search: Search, where: Filter, known: AbstractSet[int], remembered: Passing
+) -> Ints:
+    record = index.record
+    key = (record.bucket, record.table, record.lance_version, search.source.relation, where.sql)
+    found = remembered.get(key)
+    if found is None:
+        found = passing_codes(search.source, where, known, search.check)
+        remembered.put(key, found, _REMEMBERED_BESIDE + found.nbytes)
+    return found
 
 
 def passing_codes(source: Source, where: Filter, objects: AbstractSet[int], check: Check) -> Ints:

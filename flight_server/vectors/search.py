@@ -20,7 +20,7 @@ from flight_server.vectors.entries import Entry, Held
 from flight_server.vectors.exact import matrix, nearest
 from flight_server.vectors.hits import Hits, joined
 from flight_server.vectors.opened import OpenIndex, UnreadableIndexError
-from flight_server.vectors.prefilter import found_in_index
+from flight_server.vectors.prefilter import found_in_index, remembered_passing
 from flight_server.vectors.queries import (
     Search,
     VectorField,
@@ -110,6 +110,7 @@ class VectorSearcher:
     def __init__(self, activations: Activations) -> None:
         self._activations = activations
         self._texts = texts.FreshTexts()
+        self._passing = remembered_passing()
 
     def vector(self, search: Search, queries: Floats, *, is_batch: bool = False) -> pa.Table:
         """Return the columns wanted of the nearest rows and `_distance`, best first.
@@ -238,10 +239,9 @@ class VectorSearcher:
         """Search an index, and the objects that came after it, in memory if they fit."""
         search, own = task.search, task.search.options
         known = task.live & index.covers
+        find = partial(found_in_index, index, search, known, self._passing)
         key = (index, search.source.relation, search.where, own)
-        hits = task.entry.together.answer(
-            key, queries, partial(_each, partial(found_in_index, index, search, known)), search.check
-        )
+        hits = task.entry.together.answer(key, queries, partial(_each, find), search.check)
         later = _Part(task.live - index.covers, index)
         if not later.objects:
             return _Found(hits)

@@ -83,6 +83,7 @@ def test_small_objects_become_one_with_the_same_rows_in_order(
     assert pq.read_metadata(own.data_dir / "primary" / key).num_rows == 501
 
 
+@pytest.mark.slow
 def test_a_declared_sort_key_clusters_what_there_is_and_what_comes(
     own: Server, client: Any, unique_name: str
 ) -> None:

@@ -144,7 +144,7 @@ def metadata(field: Any) -> dict[str, str]:
 FLAGS = {"IS_SEARCHABLE": "1", "IS_READ_ONLY": "1"}
 """Of the columns of a query: they can be searched, and not written to."""
 
-_NAMES = "buckets commits datasets object_refs profiles queries sessions trials"
+_NAMES = "buckets commits datasets eval_sets object_refs profiles queries sessions trials"
 SYSTEM = [f"sys.{name}" for name in _NAMES.split()]
 TABLES = ["primary.aXb", "primary.a_b", "profile:user.nested", "testing.orders"]
 ALL = [*TABLES[:3], *SYSTEM, TABLES[3]]

@@ -39,6 +39,7 @@ def niceness(process: int) -> list[int]:
     return sorted((os.getpriority(os.PRIO_PROCESS, task) for task in tasks), reverse=True)
 
 
+@pytest.mark.slow
 def test_a_thread_is_nice_while_its_statement_takes_long() -> None:
     with serve() as server, pyarrow.flight.connect(server.uri) as client:
         flight_sql.query(client, "SELECT 1")

@@ -96,6 +96,7 @@ def test_a_trial_is_run_promoted_and_drawn(typed: Type, tmp_path: Path) -> None:
     assert (nowhere.exit_code, nowhere.stderr[:33]) == (1, "Error: No such file or directory:")
 
 
+@pytest.mark.slow
 def test_progress_is_shown_to_those_who_watch(typed: Type) -> None:
     done = typed("trial", "ann", "docs", "own", terminal=True)
     assert done.exit_code == 0

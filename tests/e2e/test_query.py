@@ -129,7 +129,7 @@ def test_the_header_chooses_the_bucket_that_unqualified_names_mean(zoo: Server) 
         ("SELECT * FROM animal", "NOT_FOUND", "did you mean animals"),
         ("SELECT * FROM testing.people", "NOT_FOUND", r"did you mean testing\.people_test"),
         ("SELECT * FROM test.animals", "NOT_FOUND", "primary, testing, profile:user"),
-        ("SELECT * FROM nothing_like_it", "NOT_FOUND", "there are: animals, numbers, "),
+        ("SELECT * FROM nothing_like_it", "NOT_FOUND", "the tables here are: animals, numbers, "),
         ('SELECT * FROM _v."x@1"', "NOT_FOUND", "no schema '_v'"),
         ("SELECT *\nFROM animals\nWHER legs = 4", "INVALID_ARGUMENT", r"line 3, column 6"),
         ("SELECT leg FROM animals", "INVALID_ARGUMENT", 'Candidate bindings: "legs"'),

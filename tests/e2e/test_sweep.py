@@ -108,6 +108,7 @@ def test_running_uploads_and_open_transactions_keep_their_objects(
     assert values(client, f"{unique_name}_b") == [7]
 
 
+@pytest.mark.slow
 def test_an_upload_that_a_sweep_overtook_is_refused(own: Server, client: Any, unique_name: str) -> None:
     """A sweep on the command line cannot know what the server is writing."""
     with dbapi.connect(own.uri) as connection, connection.cursor() as cursor:
