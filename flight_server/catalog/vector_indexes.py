@@ -141,7 +141,7 @@ def drop(connection: Connection, index_id: str, commit: int) -> None:
     """Record that an index is no more. Raises ConflictError when it is not there."""
     is_live = (vector_indexes.c.id == index_id) & _IS_LIVE
     if not connection.execute(update(vector_indexes).where(is_live).values(dropped=commit)).rowcount:
-        raise ConflictError("the index was dropped or built anew meanwhile")
+        raise ConflictError("the index was dropped or built anew meanwhile: nothing was changed; try again")
 
 
 def unused(connection: Connection) -> list[tuple[IndexRecord, bool]]:
