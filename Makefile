@@ -18,9 +18,9 @@ serve: $(READY) ## serve with the default settings (ARGS="--port 0 --config F")
 test: $(READY) ## run the tests (under two minutes)
 	@exec $(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
 
-test-full: $(READY) ## run all tests, the slow ones and those with real services and clients too
+test-full: $(READY) ## run what make test leaves out: slow tests, those with real services and clients
 	-@$(MAKE) --no-print-directory -k -C tests/clients
-	@exec $(BIN)/pytest -q -m "" $(ARGS)
+	@exec $(BIN)/pytest -q -m full $(ARGS)
 
 conformance: $(READY) ## run the conformance suite (URI=grpc://host:port: against any Flight SQL server)
 	@exec $(BIN)/pytest -q tests/conformance $(if $(URI),--flight-sql-uri $(URI)) $(ARGS)

@@ -19,6 +19,11 @@ RunQuery = Callable[[str], pa.Table]
 BUCKET_HEADER = "adbc.flight.sql.rpc.call_header.x-lakehouse-bucket"
 
 
+LEFT_TO_THE_FULL_SUITE = {
+    "slow", "stress", "s3", "postgres", "jdbc", "go", "npm", "ibis", "sqlalchemy", "dbt",
+}  # fmt: skip
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the conformance suite run against any Flight SQL server."""
     group = parser.getgroup("conformance", "the server of tests/conformance, if not one of our own")
@@ -32,6 +37,14 @@ def pytest_configure() -> None:
     """Keep the settings of a server that is used on this machine out of the tests."""
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
         del os.environ[name]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Set apart what `make test` leaves out and `make test-full` runs, before `-m` selects."""
+    for item in items:
+        if any(mark.name in LEFT_TO_THE_FULL_SUITE for mark in item.iter_markers()):
+            item.add_marker("full")
 
 
 def pytest_unconfigure() -> None:

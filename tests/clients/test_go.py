@@ -79,7 +79,9 @@ LOOKED_INTO = {"tables with schemas", "table types", "type info", "get options",
 ACTIONS = {
     "BeginTransaction", "CancelFlightInfo", "CancelQuery", "ClosePreparedStatement", "CloseSession",
     "CreatePreparedStatement", "EndTransaction", "GetSessionOptions", "RenewFlightEndpoint",
-    "SetSessionOptions", "cancel_query", "compact", "migrate", "register", "sweep",
+    "SetSessionOptions", "activate_profile", "cancel_query", "compact", "create_profile",
+    "create_vector_index", "deactivate_profile", "drop_profile", "drop_vector_index", "embed_column",
+    "list_profiles", "migrate", "promote_trial", "put_eval_set", "register", "run_trial", "sweep",
 }  # fmt: skip
 
 
