@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import analytics, ingest, migration, small_queries, streams, upkeep, vectors
+from benchmarks import analytics, confinement, ingest, migration, small_queries, streams, upkeep, vectors
 from benchmarks.bench import Bench
 from benchmarks.measure import Measured
 
@@ -46,6 +46,11 @@ ROWS = (
         "two-calls",
         (Goal("two-call query from `pyarrow.flight`, p50 / (floor + in-process)", 1.4),),
         small_queries.two_calls,
+    ),
+    Row(
+        "confinement",
+        (Goal("two-call query, p50 / without confinement of engine processes", 1.05),),
+        confinement.confined,
     ),
     Row(
         "clients",

@@ -6,7 +6,10 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from flight_server.auth.authenticator import Authenticator
 from flight_server.config import Settings
+from flight_server.dispatch import confinement
+from flight_server.domain.bucket import BucketRegistry
 from flight_server.flight.handlers.cancel import CancelHandlers
 from flight_server.flight.handlers.compact import CompactHandlers
 from flight_server.flight.handlers.embedding import EmbeddingHandlers
@@ -26,8 +29,10 @@ from flight_server.flight.handlers.statement import StatementHandlers
 from flight_server.flight.handlers.sweep import SweepHandlers
 from flight_server.flight.handlers.transactions import TransactionHandlers
 from flight_server.flight.handlers.trials import TrialHandlers
+from flight_server.flight.interceptors.authentication import Authentication
+from flight_server.flight.patience import Patience
 from flight_server.flight.routes import ActionRoute, Routes, Services
-from flight_server.flight.server import FlightServer, ServerOptions
+from flight_server.flight.server import Access, FlightServer, ServerOptions
 from flight_server.flight.wire.commands import (
     DatasetPath,
     GetSqlInfo,
@@ -41,6 +46,9 @@ from flight_server.flight.wire.tickets import StatementTicket
 from flight_server.services.compact import CompactService
 from flight_server.services.connections import end_sessions_of_gone_peers
 from flight_server.services.indexing import IndexService
+from flight_server.services.live_calls import LiveCalls
+from flight_server.services.revocation import Revocation
+from flight_server.services.sessions import SessionService
 from flight_server.storage import open_storage
 from flight_server.telemetry import logging
 from flight_server.wiring import build_services
@@ -106,21 +114,25 @@ def _actions(services: Services, prepared: PreparedHandlers) -> dict[str, Action
         "migrate": ActionRoute(
             migrate.migrate,
             'Bring the catalog into canonical form: {"dry_run": false} in, one JSON report out.',
+            is_audited=True,
         ),
         "register": ActionRoute(
             register.register,
             "Make Parquet objects of a bucket part of a dataset, where they lie: "
             '{"bucket": "…", "dataset": "…", "keys": ["…"], "mode": "append"} in, one JSON result out.',
+            is_audited=True,
         ),
         "compact": ActionRoute(
             compact.compact,
             "Merge small objects of datasets into larger ones: "
             '{"bucket": "…", "dataset": "…", "sort_by": ["…"]} in, JSON progress and at last a report out.',
+            is_audited=True,
         ),
         "sweep": ActionRoute(
             sweep.sweep,
             "Remove expired versions and objects without a dataset: "
             '{"bucket": "…", "older_than_s": 86400, "dry_run": false} in, one JSON report out.',
+            is_audited=True,
         ),
         **_profile_actions(services),
     }
@@ -130,10 +142,14 @@ def _profile_actions(services: Services) -> dict[str, ActionRoute]:
     profiles = ProfileHandlers(services.profiles, services.indexes)
     return {
         "create_profile": ActionRoute(
-            profiles.create, 'Make a profile with a bucket of its own: {"profile": "…"} in, JSON out.'
+            profiles.create,
+            'Make a profile with a bucket of its own: {"profile": "…"} in, JSON out.',
+            is_audited=True,
         ),
         "drop_profile": ActionRoute(
-            profiles.drop, 'Drop a profile with all its data: {"profile": "…"} in, progress and a report out.'
+            profiles.drop,
+            'Drop a profile with all its data: {"profile": "…"} in, progress and a report out.',
+            is_audited=True,
         ),
         "list_profiles": ActionRoute(
             profiles.list, "List the profiles: {} in, one JSON result for each out."
@@ -209,29 +225,28 @@ def _query_actions(services: Services) -> dict[str, ActionRoute]:
     }
 
 
-async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; call `ready` with the server's URI when everything is up."""
+async def serve(settings: Settings, ready: Callable[[str], None], *, confines: bool = True) -> None:
+    """Serve until SIGTERM or SIGINT; call `ready` with the server's URI when everything is up.
+
+    `confines` is off only where the cost of confining engine processes is measured.
+    """
     logging.configure(settings.telemetry.log_level)
     _allow_many_connections()
+    confinement.tell_strength()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with open_storage(settings, settings.engine.spares) as storage:
+    async with open_storage(settings, settings.engine.spares, confines=confines) as storage:
         services = build_services(storage, settings)
-        options = ServerOptions(
-            host=settings.host,
-            port=settings.port,
-            max_incoming_bytes=settings.limits.message_bytes,
-            reuse_port=settings.workers > 1,
-            drain_seconds=settings.limits.drain,
-        )
-        server = FlightServer(build_routes(services), services.sessions, services.profiles, options)
+        access = _access(settings, services.sessions)
+        server = FlightServer(build_routes(services), access, services.profiles, _options(settings))
         port = await server.start()
         watching = asyncio.ensure_future(end_sessions_of_gone_peers(services.sessions))
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        ready(f"grpc://{host}:{port}")
+        ready(f"grpc{'+tls' if settings.tls.is_on else ''}://{host}:{port}")
         async with (
+            _revoking(access, services, storage.registry),
             _compacting(services.compact, settings.catalog.compact_beyond),
             _indexing(services.indexes, settings.vectors.catch_up_after),
         ):
@@ -239,6 +254,45 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         watching.cancel()
         await server.stop()
         services.polls.stop()
+
+
+def _options(settings: Settings) -> ServerOptions:
+    return ServerOptions(
+        host=settings.host,
+        port=settings.port,
+        max_incoming_bytes=settings.limits.message_bytes,
+        max_header_bytes=settings.limits.header_bytes,
+        tls=settings.tls,
+        reuse_port=settings.workers > 1,
+        drain_seconds=settings.limits.drain,
+        patience=Patience(settings.limits.read_idle or None, settings.limits.write_idle or None),
+    )
+
+
+def _access(settings: Settings, sessions: SessionService) -> Access:
+    authenticator = Authenticator(settings.auth) if settings.auth.is_on else None
+    return Access(
+        Authentication(sessions, authenticator, settings.auth.token_ttl),
+        LiveCalls(settings.limits.streams_per_identity),
+        has_certificates=settings.tls.client_ca is not None,
+    )
+
+
+@asynccontextmanager
+async def _revoking(access: Access, services: Services, registry: BucketRegistry) -> AsyncIterator[None]:
+    """Cut those who may no longer, while the block runs, if anybody has to log in."""
+    authenticator = access.authentication.authenticator
+    if authenticator is None:
+        yield
+        return
+    revocation = Revocation(authenticator, services.sessions, services.cancel, registry, access.calls)
+    watch = asyncio.ensure_future(revocation.watch())
+    try:
+        yield
+    finally:
+        watch.cancel()
+        await asyncio.wait([watch])
+        authenticator.close()
 
 
 @asynccontextmanager

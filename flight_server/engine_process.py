@@ -26,6 +26,7 @@ from flight_server.engine.embedding import ColumnEmbedder
 from flight_server.engine.exchange import Exchanges
 from flight_server.engine.failures import Failures
 from flight_server.engine.instance import Instance, InstanceOptions
+from flight_server.engine.peer import is_gateway
 from flight_server.engine.priority import Priorities, Starter, helpers
 from flight_server.engine.questions import Asker
 from flight_server.engine.relations import Relations
@@ -60,11 +61,11 @@ if TYPE_CHECKING:
     from flight_server.frames.flight_data import Pieces
 
 _log = logging.getLogger("flight_server.engine")
+_SPILLED = "temp"
+_FLUSH_BYTES = 64 * 1024
 _STACK_BYTES = 64 * 1024 * 1024
 _RECURSION_LIMIT = 20_000
 """Deep enough for every tree that DuckDB's own limit on expressions lets through."""
-
-_FLUSH_BYTES = 64 * 1024
 
 
 class _ClosedError(Exception):
@@ -325,18 +326,15 @@ class EngineProcess:
     """The objects that all connections of one engine process share."""
 
     def __init__(self, configuration: Frame, directory: Path) -> None:
-        fields = configuration.fields
-        pattern = fields["pattern"]
+        fields, pattern = configuration.fields, configuration.fields["pattern"]
         embedders = Embedders(fields["embedders"])
         made = BucketPattern(**pattern) if pattern else None
         self._stores = Stores(fields["buckets"], made, partial(filling, embedders))
         roots = tuple(self._stores.local_roots())
-        for root in roots:
-            root.mkdir(parents=True, exist_ok=True)
-        temp = directory / "temp"
+        temp = directory / _SPILLED
         temp.mkdir(mode=0o700)
-        memory, temporary = fields["memory_bytes"], fields["temp_bytes"]
-        options = InstanceOptions(memory, temporary, fields["threads"], temp, roots)
+        bounds = {name: fields[name] for name in ("memory_bytes", "statement_bytes", "temp_bytes", "threads")}
+        options = InstanceOptions(**bounds, temp_directory=temp, roots=roots)
         with helpers():
             instance = Instance(options)
         failures = Failures([str(temp), *(str(root) for root in roots)])
@@ -356,14 +354,17 @@ class EngineProcess:
     def store(self, bucket: str) -> ObjectStore:
         """Return the objects of a bucket. Raises NotFoundError."""
         if bucket not in self._stores:
-            raise NotFoundError(f"bucket {bucket} is not open in this engine process")
+            raise NotFoundError("something that this needs lies in a bucket that is not there for you")
         return self._stores[bucket]
 
     def serve(self, listener: socket.socket) -> None:
-        """Accept connections for ever."""
+        """Accept connections of the gateway, for ever; nobody else may ask anything."""
         while True:
             accepted, _ = listener.accept()
-            self.starter.start(Connection(self, FrameSocket(accepted)).serve)
+            if is_gateway(accepted):
+                self.starter.start(Connection(self, FrameSocket(accepted)).serve)
+            else:
+                accepted.close()
 
 
 def _serve(configuration: Frame, directory: Path, listener: socket.socket, control: FrameSocket) -> None:
@@ -389,7 +390,8 @@ def main(descriptor: int, directory: Path) -> None:
         configuration = control.receive()
         if configuration is not None:
             _serve(configuration, directory, listener, control)
-    shutil.rmtree(directory, ignore_errors=True)
+    # The rest is left to who clears up behind it and looks for the lock there: the gateway, or the next one.
+    shutil.rmtree(directory / _SPILLED, ignore_errors=True)
     # Threads may be deep in a query: nothing of theirs is worth waiting for.
     os._exit(0)
 

@@ -11,6 +11,7 @@ LakehouseError
 ├── ConflictError              what this started from has moved: start again
 │   └── StateLostError         the temporary state of a session is gone
 ├── ResourceExhaustedError     a limit was reached
+│   └── QuotaExceededError     a bucket has no room for what a commit brings
 ├── UnavailableError           a bucket, an engine process or the server is down; try again
 ├── DeadlineExceededError      the statement ran out of time
 ├── CallCancelledError         the statement was cancelled
@@ -71,6 +72,10 @@ class StateLostError(ConflictError):
 
 class ResourceExhaustedError(LakehouseError):
     """A limit was reached."""
+
+
+class QuotaExceededError(ResourceExhaustedError):
+    """A bucket has no room for what a commit brings; the commit was not made."""
 
 
 class UnavailableError(LakehouseError):

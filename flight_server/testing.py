@@ -4,8 +4,12 @@ from flight_server.testing import serve
 
 with serve(buckets={"primary": {"uri": "/tmp/p"}}, limits={"sessions": 5}) as server:
     connection = adbc_driver_flightsql.dbapi.connect(server.uri)
+
+with serve(users={"ann": {"password": "…", "grants": ["primary=read"]}}) as server:
+    connection = dbapi.connect(server.uri, {"username": "ann", "password": "…"})
 """
 
+import functools
 import json
 import os
 import selectors
@@ -19,6 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from flight_server.auth.changes import UserChanges
+from flight_server.auth.passwords import hashed
+from flight_server.auth.users import UsersFile
 from flight_server.config import ENVIRONMENT_PREFIX
 from flight_server.errors import FailedPreconditionError
 
@@ -40,6 +47,12 @@ class Server:
     port: int
     data_dir: Path
     process: subprocess.Popen[bytes]
+    log: IO[bytes]
+
+    def logged(self) -> str:
+        """Return what the server has written to standard error so far."""
+        size = os.fstat(self.log.fileno()).st_size
+        return os.pread(self.log.fileno(), size, 0).decode(errors="replace")
 
 
 @contextmanager
@@ -47,6 +60,7 @@ def serve(
     buckets: Mapping[str, Mapping[str, Any]] | None = None,
     *,
     data_dir: Path | None = None,
+    users: Mapping[str, Mapping[str, Any]] | None = None,
     **settings: Any,
 ) -> Iterator[Server]:
     """Start a server in a process of its own, and stop it at the end of the `with` block.
@@ -57,6 +71,8 @@ def serve(
     no spare engine process is started (`engine={"spares": 1}` does), so that a start is quick, and
     nothing is compacted in the background (`catalog={"compact_beyond": 200}` does).
     Variables `FLIGHT_SERVER__…` of the calling process are not passed on.
+    `users` maps names to `password`, `grants` and `certificates`, each of which may be left out; they are
+    written into `users.json` of the data directory, and everybody has to log in.
 
     Raises FailedPreconditionError with what the server wrote to standard error when it does not start.
     """
@@ -65,13 +81,24 @@ def serve(
     with ExitStack() as stack:
         folder = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flight-server-")))
         log = stack.enter_context(tempfile.TemporaryFile())
+        if users is not None:
+            settings["auth"] = {**settings.get("auth", {}), "users_file": _written(users, folder)}
         engine = {"spares": 0, **settings.pop("engine", {})}
         catalog = {"compact_beyond": 0, **settings.pop("catalog", {})}
         values = {"port": 0, **settings, "engine": engine, "catalog": catalog, "data_dir": str(folder)}
         process = stack.enter_context(_process(_environment(values), log))
         uri = _await_ready(process, log)
         host, _, port = uri.rpartition("//")[2].rpartition(":")
-        yield Server(uri, host, int(port), folder, process)
+        yield Server(uri, host, int(port), folder, process, log)
+
+
+def _written(users: Mapping[str, Mapping[str, Any]], folder: Path) -> str:
+    path = folder / "users.json"
+    path.unlink(missing_ok=True)
+    changes = UserChanges(UsersFile(path), functools.cache(hashed))  # a tenth of a second for each
+    for name, user in users.items():
+        changes.add_user(name, user.get("grants", ()), user.get("password"), user.get("certificates", ()))
+    return str(path)
 
 
 def _environment(settings: Mapping[str, Any]) -> dict[str, str]:

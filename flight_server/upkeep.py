@@ -64,8 +64,9 @@ def backup(settings: Settings, place: Path, keep_days: float) -> dict[str, objec
 
 async def restore(settings: Settings, file: Path, force: bool, progress: Progress) -> dict[str, object]:
     """Restore the catalog from a backup while no server runs; return the report."""
-    engine = partial(open_engine, settings, spares=0)
-    task = backups.Restore(settings.catalog_url, settings.registry(), engine)
+    registry = settings.registry()
+    engine = partial(open_engine, settings, registry, spares=0)
+    task = backups.Restore(settings.catalog_url, registry, engine)
     return await task.run(file, force, progress)
 
 

@@ -1,11 +1,15 @@
 """Builds the services of a gateway over its storage."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 from flight_server.config import Settings
+from flight_server.dispatch.dispatcher import Dispatcher
 from flight_server.domain.bucket import BucketRegistry
 from flight_server.flight.routes import Services
+from flight_server.services.admission import Admission, AdmissionLimits
 from flight_server.services.aside import AsideEngine
 from flight_server.services.batches import BatchService
 from flight_server.services.cancel import CancelService
@@ -65,8 +69,8 @@ def build_services(storage: Storage, settings: Settings) -> Services:
     listing, sql_schemas = DatasetListing(names, transactions), SqlSchemas(dispatcher)
     idle = settings.limits.session_idle
     searched, limits = SearchedDatasets(names), settings.limits
-    indexing = AsideEngine(partial(open_engine, settings, spares=0, niceness=_INDEXING_NICENESS))
-    indexes = IndexService(searched, committer, dispatcher.vectors, indexing, options.index_progress)
+    indexing = AsideEngine(_aside(storage, settings, _INDEXING_NICENESS))
+    indexes = IndexService(searched, committer, dispatcher, indexing, options.index_progress)
     journal = Journal(searched, committer, dispatcher, reservations)
     return Services(
         query=query,
@@ -78,7 +82,7 @@ def build_services(storage: Storage, settings: Settings) -> Services:
         compact=_compact_service(storage, settings, reservations, transactions),
         sweep=sweep_service(storage, settings, in_use),
         migration=MigrationService(storage.catalog, storage.registry, committer),
-        metadata=MetadataService(_facts(storage.registry, settings), dispatcher.facts),
+        metadata=MetadataService(_facts(storage.registry, settings), dispatcher.over().facts),
         tables=TableService(names, listing, sql_schemas, TemporaryTables(options.sessions, query.schema)),
         keys=KeyService(listing),
         flights=FlightService(names, listing, sql_schemas, query),
@@ -89,7 +93,7 @@ def build_services(storage: Storage, settings: Settings) -> Services:
         profiles=options.profiles,
         indexes=indexes,
         trials=TrialService(searched, journal, indexing, indexes, query, options.writes),
-        batches=BatchService(searched, transactions, dispatcher.vectors, limits.statement_timeout or None),
+        batches=BatchService(searched, transactions, dispatcher, limits.statement_timeout or None),
         embedding=EmbeddingService(searched, committer, reservations, indexing, tuple(settings.embedders)),
     )
 
@@ -112,13 +116,13 @@ def _ingest_service(options: QueryOptions, query: QueryService) -> IngestService
 def _query_options(storage: Storage, settings: Settings) -> QueryOptions:
     limits = settings.limits
     secret_keys = storage.catalog.secret_keys()
-    sessions = SessionService(secret_keys, limits.session_idle, limits.sessions)
+    sessions = SessionService(secret_keys, limits.session_idle, limits.sessions, limits.sessions_per_identity)
     queries, held, progress = Queries(), HeldMessages(limits.held_results_bytes), IndexProgress()
     profile_table = ProfileTable(
         storage.catalog,
         storage.registry,
         progress,
-        storage.dispatcher.vectors.activations,
+        storage.dispatcher.activations,
         asyncio.get_running_loop(),
     )
     system_tables = SystemTables(storage.catalog, storage.registry, sessions, queries, profile_table)
@@ -137,10 +141,23 @@ def _query_options(storage: Storage, settings: Settings) -> QueryOptions:
         sessions,
         SessionVerbs(SessionOptions(sessions, names, transactions, profiles.select), transactions),
         Writes(names, storage.committer, transactions, Reservations()),
-        QueryLimits(limits.statement_bytes, limits.statement_timeout or None),
+        QueryLimits(_longest_statement(settings), limits.statement_timeout or None),
+        _admission(settings),
         profiles,
         progress,
     )
+
+
+def _admission(settings: Settings) -> Admission:
+    limits = settings.limits
+    per_caller = limits.heavy_per_identity if settings.auth.is_on else limits.heavy_statements
+    return Admission(
+        AdmissionLimits(limits.heavy_statements, per_caller, limits.heavy_waiting, limits.heavy_wait)
+    )
+
+
+def _longest_statement(settings: Settings) -> int:
+    return settings.limits.longest_statement(has_users=settings.auth.is_on)
 
 
 def _facts(registry: BucketRegistry, settings: Settings) -> ServerFacts:
@@ -148,9 +165,16 @@ def _facts(registry: BucketRegistry, settings: Settings) -> ServerFacts:
     return ServerFacts(
         is_read_only=all(bucket.read_only for bucket in registry),
         session_idle=limits.session_idle,
-        statement_bytes=limits.statement_bytes,
+        statement_bytes=_longest_statement(settings),
         sessions=limits.sessions,
     )
+
+
+def _aside(
+    storage: Storage, settings: Settings, niceness: int
+) -> Callable[[], AbstractAsyncContextManager[Dispatcher]]:
+    """Return what starts engine processes for work in the background."""
+    return partial(open_engine, settings, storage.registry, spares=0, niceness=niceness)
 
 
 def _compact_service(
@@ -161,7 +185,7 @@ def _compact_service(
         storage.registry,
         storage.committer,
         reservations,
-        partial(open_engine, settings, spares=0, niceness=_COMPACTING_NICENESS),
+        _aside(storage, settings, _COMPACTING_NICENESS),
         transactions.rewritten,
     )
 

@@ -14,12 +14,14 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
+    func,
     insert,
     or_,
     select,
     update,
 )
 
+from flight_server.catalog import summaries
 from flight_server.catalog.tables import (
     Instant,
     dataset_versions,
@@ -32,8 +34,6 @@ from flight_server.catalog.tables import (
 )
 from flight_server.domain.bucket import PROFILE_PREFIX
 from flight_server.errors import AlreadyExistsError, ConflictError, FailedPreconditionError, NotFoundError
-
-_SHOWN = 3
 
 profiles = Table(
     "profiles",
@@ -109,6 +109,7 @@ def _forget_bucket(connection: Connection, bucket: str) -> None:
     )
     own = select(datasets.c.id).where(datasets.c.namespace.in_(spaces))
     _check_unshared(connection, bucket, spaces)
+    summaries.forget(connection, select(dataset_versions.c.commit).where(dataset_versions.c.dataset.in_(own)))
     for table in (object_refs, dataset_versions, former_names):
         connection.execute(delete(table).where(table.c.dataset.in_(own)))
     shadowed = datasets.c.namespace.in_(spaces) & datasets.c.shadowed_by.is_not(None)
@@ -122,15 +123,14 @@ def _forget_bucket(connection: Connection, bucket: str) -> None:
 def _check_unshared(connection: Connection, bucket: str, spaces: Sequence[str]) -> None:
     refs = object_refs.c
     foreign = (
-        select(datasets.c.namespace, datasets.c.name)
+        select(func.count(datasets.c.id.distinct()))
         .join(object_refs, refs.dataset == datasets.c.id)
         .where(or_(refs.bucket == bucket, refs.key.startswith(f"lakehouse://{bucket}/", autoescape=True)))
         .where(datasets.c.namespace.not_in(spaces))
-        .distinct()
     )
-    names = [f"{row.namespace}.{row.name}" for row in connection.execute(foreign.limit(_SHOWN))]
-    if names:
+    count = connection.execute(foreign).scalar()
+    if count:
         raise FailedPreconditionError(
-            f"objects of {bucket} belong to datasets elsewhere too, among them {', '.join(names)}: "
-            "drop or copy these first"
+            f"objects of {bucket} belong to {count} datasets elsewhere too, which sys.object_refs shows to "
+            "those who may read them: drop or copy these first"
         )

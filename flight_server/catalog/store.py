@@ -1,9 +1,8 @@
 """The catalog: which datasets exist, what each version consists of, and what has been committed."""
 
-import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,8 @@ from sqlalchemy import (
     Engine,
     Row,
     bindparam,
-    insert,
-    inspect,
     or_,
     select,
-    update,
 )
 
 from flight_server.catalog import (
@@ -31,6 +27,7 @@ from flight_server.catalog import (
 )
 from flight_server.catalog import sweep as sweeping
 from flight_server.catalog.import_stage import staged
+from flight_server.catalog.quotas import Quotas
 from flight_server.catalog.sqlite import (
     WRITES,
     CommitWatch,
@@ -40,14 +37,11 @@ from flight_server.catalog.sqlite import (
     translated,
 )
 from flight_server.catalog.tables import (
-    SCHEMA_VERSION,
-    meta,
-    metadata,
     object_refs,
     schemas,
     secret_keys,
 )
-from flight_server.catalog.upgrade import UPGRADES
+from flight_server.catalog.upgrade import create_key, ensure_schema
 from flight_server.catalog.vector_catalog import VectorCatalog
 from flight_server.domain import faults
 from flight_server.domain.bucket import BucketRegistry
@@ -67,10 +61,7 @@ from flight_server.domain.dataset import (
     VersionRange,
     fold_name,
 )
-from flight_server.errors import FailedPreconditionError, LakehouseError
-
-_KEY_BYTES = 32
-_VERSION_NAME = "schema_version"
+from flight_server.errors import LakehouseError
 
 _LIST_OBJECTS = (
     select(*object_refs.c["bucket", "key", "rows", "bytes", "schema_id", "managed"])
@@ -106,6 +97,7 @@ class Catalog:
         self._writer = engine.execution_options(**{WRITES: True})
         self._watch = watch
         self.vectors = VectorCatalog(self._read, self._write)
+        self.quotas = Quotas(self._read)
 
     @classmethod
     def open(cls, url: str) -> "Catalog":
@@ -118,7 +110,7 @@ class Catalog:
         with translated():
             engine = open_engine(parsed)
             try:
-                _ensure_schema(engine)
+                ensure_schema(engine)
                 return cls(engine, CommitWatch(parsed))
             except BaseException:
                 engine.dispose()
@@ -147,7 +139,7 @@ class Catalog:
             return found
         with self._write() as connection:  # a backup has none
             if not connection.execute(_SECRET_KEYS).first():
-                _create_key(connection)
+                create_key(connection)
             return tuple(connection.execute(_SECRET_KEYS).scalars())
 
     def find_dataset(self, namespaces: Sequence[str], name: str, commit: int) -> Dataset | None:
@@ -248,7 +240,7 @@ class Catalog:
         if not changes:
             return []
         with self._write() as connection:
-            made = commits.apply(connection, changes, principal, summary)
+            made = self._apply(connection, CommitRequest(tuple(changes), principal, summary))
             faults.reach(faults.Place.COMMIT_READY)
         faults.reach(faults.Place.COMMIT_MADE)
         return made
@@ -260,10 +252,23 @@ class Catalog:
         raises. What the database itself raises ends all of them.
         """
         with self._write() as connection:
-            outcomes = [_outcome(connection, request) for request in requests]
+            outcomes = [self._outcome(connection, request) for request in requests]
             faults.reach(faults.Place.COMMIT_READY)
         faults.reach(faults.Place.COMMIT_MADE)
         return outcomes
+
+    def _outcome(
+        self, connection: Connection, request: CommitRequest
+    ) -> list[CommittedChange] | LakehouseError:
+        try:
+            with connection.begin_nested():
+                return self._apply(connection, request)
+        except LakehouseError as error:
+            return error
+
+    def _apply(self, connection: Connection, request: CommitRequest) -> list[CommittedChange]:
+        self.quotas.check(connection, request.changes)
+        return commits.apply(connection, request.changes, request.principal, request.summary)
 
     def find_upload(self, principal: str, key: str) -> tuple[str, CommittedChange] | None:
         """Return digest and result of the upload that a principal has committed under a key."""
@@ -278,6 +283,7 @@ class Catalog:
     def expire(self, rule: ExpiryRule, *, dry_run: bool) -> ExpiredVersions:
         """Forget versions that a rule lets go, with what only they use; the caller removes the objects."""
         with self._read() if dry_run else self._write() as connection:
+            self.quotas.forget()
             return sweeping.expire(connection, rule, dry_run=dry_run)
 
     def backup(self, file: Path, until: datetime) -> CatalogTotals:
@@ -333,61 +339,6 @@ class Catalog:
     def _write(self) -> Iterator[Connection]:
         with translated(), self._writer.begin() as connection:
             yield connection
-
-
-def _outcome(connection: Connection, request: CommitRequest) -> list[CommittedChange] | LakehouseError:
-    try:
-        with connection.begin_nested():
-            return commits.apply(connection, request.changes, request.principal, request.summary)
-    except LakehouseError as error:
-        return error
-
-
-def _ensure_schema(engine: Engine) -> None:
-    # Looking first keeps an open from waiting for somebody else's long transaction.
-    with engine.connect() as connection:
-        if inspect(connection).get_table_names() and _found_version(connection) == SCHEMA_VERSION:
-            return
-    with engine.execution_options(**{WRITES: True}).begin() as connection:
-        if inspect(connection).get_table_names():
-            _upgrade(connection)
-        else:
-            _create_schema(connection)
-
-
-def _create_schema(connection: Connection) -> None:
-    metadata.create_all(connection)
-    connection.execute(insert(meta), {"name": _VERSION_NAME, "value": str(SCHEMA_VERSION)})
-    _create_key(connection)
-
-
-def _create_key(connection: Connection) -> None:
-    key = {"created_at": datetime.now(UTC), "key": secrets.token_bytes(_KEY_BYTES)}
-    connection.execute(insert(secret_keys), key)
-
-
-_NOT_A_CATALOG = "the database holds other tables and is not a catalog of this server; name another one"
-
-
-def _upgrade(connection: Connection) -> None:
-    version = _found_version(connection)
-    for known in range(version, SCHEMA_VERSION):
-        UPGRADES[known](connection)
-    connection.execute(update(meta).where(meta.c.name == _VERSION_NAME).values(value=str(SCHEMA_VERSION)))
-
-
-def _found_version(connection: Connection) -> int:
-    """Return the version of the tables that are there. Raises FailedPreconditionError for unknown ones."""
-    if not inspect(connection).has_table(meta.name):
-        raise FailedPreconditionError(_NOT_A_CATALOG)
-    version = connection.execute(select(meta.c.value).where(meta.c.name == _VERSION_NAME)).scalar()
-    readable = {str(known): known for known in (*UPGRADES, SCHEMA_VERSION)}
-    if version not in readable:
-        raise FailedPreconditionError(
-            f"the catalog has schema version {version or 'unknown'}, "
-            f"this server reads version {SCHEMA_VERSION}; run the release that wrote it"
-        )
-    return readable[version]
 
 
 def _schemas(connection: Connection, ids: set[int | None]) -> dict[int | None, bytes]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, Subquery, and_, delete, func, insert, select
 
-from flight_server.catalog import backup
+from flight_server.catalog import backup, summaries
 from flight_server.catalog.tables import (
     commits,
     dataset_versions,
@@ -72,6 +72,7 @@ def expire(connection: Connection, rule: ExpiryRule, *, dry_run: bool) -> Expire
     is_old = and_(versions.dataset == floors.c.dataset, versions.version < floors.c.version)
     old = connection.execute(select(versions.dataset, versions.version).join(floors, is_old)).all()
     if not dry_run:
+        summaries.forget(connection, select(versions.commit).join(floors, is_old))
         _delete(connection, [row.id for row in rows], [(row.dataset, row.version) for row in old])
         _forget_names(connection, rule, newest)
     managed = [ExpiredObject(row.bucket, row.key, row.bytes) for row in rows if row.managed]
@@ -120,7 +121,9 @@ def _forget_names(connection: Connection, rule: ExpiryRule, newest: int) -> None
     for chunk in _chunks(ids):
         # Nothing names the objects of a dataset that was made and dropped by one commit.
         connection.execute(delete(object_refs).where(object_refs.c.dataset.in_(chunk)))
-        connection.execute(delete(dataset_versions).where(dataset_versions.c.dataset.in_(chunk)))
+        own = dataset_versions.c.dataset.in_(chunk)
+        summaries.forget(connection, select(dataset_versions.c.commit).where(own))
+        connection.execute(delete(dataset_versions).where(own))
         connection.execute(delete(former_names).where(former_names.c.dataset.in_(chunk)))
         connection.execute(delete(datasets).where(datasets.c.id.in_(chunk)))
 

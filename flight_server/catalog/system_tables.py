@@ -82,14 +82,20 @@ def commit_rows(connection: Connection, after: int | None, limit: int) -> Rows:
 
 
 def commit_buckets(connection: Connection, first: int, last: int) -> dict[int, set[str]]:
-    """Return the buckets in which the datasets lie that the commits of a range changed."""
+    """Return the buckets in which the datasets lie that the commits of a range changed.
+
+    Commits of a schema's datasets are left out that are older than the schema, which was made anew since.
+    """
     found: dict[int, set[str]] = {}
+    is_older = namespaces.c.since > dataset_versions.c.commit
     rows = connection.execute(
-        select(dataset_versions.c.commit, namespaces.c.bucket)
+        select(dataset_versions.c.commit, namespaces.c.bucket, is_older)
         .join(datasets, datasets.c.id == dataset_versions.c.dataset)
         .join(namespaces, namespaces.c.name == datasets.c.namespace)
         .where(dataset_versions.c.commit.between(first, last))
     )
-    for commit, bucket in rows:
+    older: set[int] = set()
+    for commit, bucket, is_of_before in rows:
         found.setdefault(commit, set()).add(bucket)
-    return found
+        older.update([commit] if is_of_before else ())
+    return {commit: buckets for commit, buckets in found.items() if commit not in older}

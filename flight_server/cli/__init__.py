@@ -12,6 +12,8 @@ _COMMANDS = {
     "serve": "flight_server.cli.serve:serve",
     "check-config": "flight_server.cli.serve:check_config",
     "demo": "flight_server.cli.demo:demo",
+    "users": "flight_server.cli.users:users",
+    "tokens": "flight_server.cli.tokens:tokens",
     "profiles": "flight_server.cli.profiles:profiles",
     "migrate": "flight_server.cli.catalog:migrate",
     "compact": "flight_server.cli.catalog:compact",

@@ -1,6 +1,7 @@
 """A running server as the client of commands sees it: actions with JSON bodies, their results one by one."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,9 @@ import pyarrow as pa
 from pyarrow import flight  # noqa: TID251 - a client of a server, whatever serves there
 
 from flight_server.errors import InvalidArgumentError, LakehouseError, NotFoundError, UnavailableError
+
+TOKEN_VARIABLE = "FLIGHT_SERVER_TOKEN"  # noqa: S105 (the name of a variable)
+"""Where the token for a server comes from on which everybody has to log in."""
 
 _SCHEMES = ("grpc", "grpc+tcp", "grpc+tls")
 
@@ -34,7 +38,7 @@ uri = click.option(
     default="grpc://127.0.0.1:31337",
     show_default=True,
     callback=_address,
-    help="The running server.",
+    help=f"The running server; where one has to log in, {TOKEN_VARIABLE} holds an API token.",
 )
 
 
@@ -44,12 +48,15 @@ def connected(address: str) -> Iterator[Act]:
 
     Raises UnavailableError when none answers, InvalidArgumentError with what a server says that refuses.
     """
+    token = os.environ.get(TOKEN_VARIABLE)
+    headers = [(b"authorization", f"Bearer {token}".encode())] if token else []
+    options = flight.FlightCallOptions(headers=headers)  # type: ignore[arg-type]  # it wants no texts
     with flight.connect(address) as client:
 
         def act(name: str, /, **body: Any) -> Iterator[dict[str, Any]]:
             given = {key: value for key, value in body.items() if value is not None}
             try:
-                for result in client.do_action(flight.Action(name, json.dumps(given).encode())):
+                for result in client.do_action(flight.Action(name, json.dumps(given).encode()), options):
                     yield json.loads(result.body.to_pybytes())
             except (pa.ArrowException, flight.FlightError, OSError) as error:
                 raise _translated(error, address) from error

@@ -43,6 +43,8 @@ def check_config(config_file: Path | None, data_dir: Path | None) -> None:
         aliases = ", ".join(repr(alias) for alias in bucket.aliases) or "no aliases"
         click.echo(f"bucket {bucket.name}: {bucket.uri} ({aliases})")
     click.echo(f"catalog: {settings.catalog_url}")
+    click.echo(f"authentication: {'on' if settings.auth.is_on else 'off, everybody may do everything'}")
+    click.echo(f"TLS: {'on' if settings.tls.is_on else 'off'}")
     click.echo("the configuration is valid")
 
 

@@ -51,7 +51,11 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
 
 def _share(settings: Settings, port: int, number: int) -> Settings:
     """Return what one worker may use; the first one alone works in the background."""
-    engine = settings.engine.model_copy(update={"memory": settings.engine.memory // settings.workers})
+    of_engine = {
+        "memory": settings.engine.memory // settings.workers,
+        "max_processes": max(1, settings.engine.max_processes // settings.workers),
+    }
+    engine = settings.engine.model_copy(update=of_engine)
     share: dict[str, float] = {"memory": settings.vectors.memory // settings.workers}
     vectors = settings.vectors.model_copy(update=share | ({} if number == 0 else {"catch_up_after": 0}))
     catalog = settings.catalog if number == 0 else settings.catalog.model_copy(update={"compact_beyond": 0})

@@ -11,10 +11,14 @@ from flight_server.errors import (
     CallCancelledError,
     InternalError,
     LakehouseError,
+    QuotaExceededError,
     ResourceExhaustedError,
     UnavailableError,
 )
 from flight_server.frames.frame import Frame
+
+_UNDECIDED = (UnavailableError, InternalError, ResourceExhaustedError)
+"""Whether the commit was made that raises these is not known: what is not in the catalog, sweep removes."""
 
 
 class Upload:
@@ -44,10 +48,9 @@ async def judged(channel: Channel) -> AsyncIterator[Verdict]:
     verdict = Verdict()
     try:
         yield verdict
-    except (UnavailableError, InternalError, ResourceExhaustedError):
-        # Whether the commit was made is not known: what is not in the catalog, sweep removes.
-        raise
-    except (LakehouseError, asyncio.CancelledError):
+    except (LakehouseError, asyncio.CancelledError) as error:
+        if isinstance(error, _UNDECIDED) and not isinstance(error, QuotaExceededError):
+            raise
         # Whoever cannot be told has left orphans; why they are none of ours is the error to tell.
         with contextlib.suppress(EngineLostError, CallCancelledError):
             await channel.send(Frame("discard"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from flight_server.dispatch.channel import Channel
-from flight_server.dispatch.pool import EnginePool
+from flight_server.dispatch.pool import Leases
 from flight_server.domain.execution import Execution
 from flight_server.domain.session import Holding, StatementSession, Verb
 from flight_server.domain.vector import IndexRecord
@@ -150,12 +150,11 @@ def statement_frame(kind: str, request: StatementRequest) -> Frame:
 class Worker:
     """An engine process at work on a statement: answers its questions and keeps its time."""
 
-    def __init__(self, channel: Channel, pool: EnginePool, request: StatementRequest) -> None:
+    def __init__(self, channel: Channel, leases: Leases, request: StatementRequest) -> None:
         self._channel = channel
-        self._pool = pool
+        self._leases = leases
         self._request = request
         self._timeout = request.timeout
-        self._worked = 0.0
 
     async def answer(self) -> Frame:
         """Receive the next frame that is not a question. Raises DeadlineExceededError."""
@@ -163,13 +162,13 @@ class Worker:
             return await self._next()
         began = time.monotonic()
         try:
-            async with asyncio.timeout(self._timeout - self._worked):
+            async with asyncio.timeout(self._timeout - self._request.execution.worked):
                 return await self._next()
         except TimeoutError as error:
-            self._pool.end_overdue(self._channel)
+            self._leases.end_overdue(self._channel)
             raise DeadlineExceededError(f"the statement took longer than {self._timeout:g} s") from error
         finally:
-            self._worked += time.monotonic() - began
+            self._request.execution.worked += time.monotonic() - began
 
     async def _next(self) -> Frame:
         while (frame := await self._channel.receive()).kind in _QUESTIONS:

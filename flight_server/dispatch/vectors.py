@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from flight_server.dispatch.channel import Channel
-from flight_server.dispatch.pool import EnginePool
+from flight_server.dispatch.pool import Leases
 from flight_server.dispatch.relay import Upload, Verdict, judged, sending
 from flight_server.domain.vector import IndexKind, IndexRecord, Metric
 from flight_server.errors import DeadlineExceededError
@@ -33,6 +33,12 @@ class Searched:
     def relations(self) -> Mapping[str, Relation]:
         """The relation by its name."""
         return {self.name: self.relation}
+
+    @property
+    def buckets(self) -> tuple[str, ...]:
+        """The buckets in which it has objects, and its own."""
+        found = (bucket for group in self.relation.groups for bucket, _ in group.objects)
+        return tuple(dict.fromkeys((self.bucket, *found)))
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -91,6 +97,12 @@ class TrialRequest:
     truth: Searched | None
     table: str
 
+    @property
+    def buckets(self) -> tuple[str, ...]:
+        """The buckets in which anything of it lies."""
+        read = [each for each in (self.dataset, self.queries, self.truth) if each is not None]
+        return tuple(dict.fromkeys(bucket for each in read for bucket in each.buckets))
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -129,11 +141,11 @@ class Building:
         self.verdict.is_made = True
 
 
-class VectorDispatcher:
-    """Sends requests about vectors to the engine processes of a pool."""
+class VectorEngine:
+    """What the engine process of a grant set does with vectors."""
 
-    def __init__(self, pool: EnginePool) -> None:
-        self._pool = pool
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
 
     async def activate(
         self, bucket: str, asked: Sequence[Activation], *, wait: bool
@@ -145,7 +157,7 @@ class VectorDispatcher:
             for each in asked
         ]
         fields = {"bucket": bucket, "datasets": datasets, "wait": wait}
-        async with self._pool.connection() as channel:
+        async with self._leases.connection() as channel:
             await channel.send(about("activate", relations, fields))
             while (answer := await channel.receive()).kind == "activated":
                 yield answer.fields
@@ -185,7 +197,7 @@ class VectorDispatcher:
 
     @contextlib.asynccontextmanager
     async def _building(self, request: Frame, tell: Tell) -> AsyncIterator[Building]:
-        async with self._pool.connection() as channel:
+        async with self._leases.connection() as channel:
             await channel.send(request)
             while (answer := await channel.receive()).kind == "progress":
                 tell(answer.fields)
@@ -200,7 +212,7 @@ class VectorDispatcher:
             "vector_column": asked.vector_column,
             "embedder": asked.embedder,
         }
-        async with self._pool.connection() as channel:
+        async with self._leases.connection() as channel:
             await channel.send(about("embed", asked.dataset.relations, fields))
             while (answer := await channel.receive()).kind == "progress":
                 tell(answer.fields)
@@ -254,7 +266,7 @@ class VectorDispatcher:
         return found
 
     async def _measured(self, request: Frame, tell: Tell) -> Frame:
-        async with self._pool.connection() as channel:
+        async with self._leases.connection() as channel:
             await channel.send(request)
             while (answer := await channel.receive()).kind == "progress":
                 tell(answer.fields)
@@ -270,14 +282,14 @@ class VectorDispatcher:
             "arguments": dict(asked.arguments),
             "timeout": asked.timeout,
         }
-        async with self._pool.connection() as channel:
+        async with self._leases.connection() as channel:
             await channel.send(about("exchange", asked.dataset.relations, fields))
             async with sending(channel, messages):
                 while (answer := await _received(channel, asked.timeout)).kind == "data":
                     yield answer.payload
 
     async def _ask(self, question: Frame) -> Frame:
-        async with self._pool.connection() as channel:
+        async with self._leases.connection() as channel:
             await channel.send(question)
             answer = await channel.receive()
             channel.done()

@@ -1,10 +1,11 @@
 """Buckets and the registry that resolves their names."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from flight_server.domain.near import all_seen, offer
+from flight_server.domain.identity import Identity
+from flight_server.domain.near import offer
 from flight_server.errors import InvalidArgumentError, NotFoundError
 
 PRIMARY = "primary"
@@ -44,12 +45,16 @@ def sanitise(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A named storage location; `uri` is its root (`file:///…` for local folders)."""
+    """A named storage location; `uri` is its root (`file:///…` for local folders).
+
+    `quota_bytes` is what its objects may take, None for no bound.
+    """
 
     name: str
     uri: str
     aliases: tuple[str, ...] = ()
     read_only: bool = False
+    quota_bytes: int | None = None
 
     @property
     def is_profile(self) -> bool:
@@ -62,11 +67,13 @@ class BucketPattern:
     """Where the buckets of profiles lie that are made while the server runs.
 
     Each has a folder of its own name in `parent`, a URI; `inside` is the rest of its root's path.
+    `quota_bytes` is what the objects of each may take, None for no bound.
     """
 
     parent: str
     inside: str = ""
     read_only: bool = False
+    quota_bytes: int | None = None
 
     def uri(self, name: str) -> str | None:
         """Return the root of a bucket by its name, None where the pattern does not make it."""
@@ -119,7 +126,7 @@ class BucketRegistry:
             if self.is_configured(name) or self.pattern is None or uri is None:
                 continue
             if is_live:
-                self._buckets[name] = Bucket(name, uri, (), self.pattern.read_only)
+                self._buckets[name] = Bucket(name, uri, (), self.pattern.read_only, self.pattern.quota_bytes)
                 self._canonical[name] = name
                 owners = self._sanitised.setdefault(sanitise(name), [])
                 owners += [name] if name not in owners else []
@@ -141,48 +148,54 @@ class BucketRegistry:
         """Return the canonical name of a name or alias, None when it is unknown."""
         return self._canonical.get(written)
 
-    def resolve(self, written: str) -> Bucket:
-        """Return the bucket of a name or alias.
+    def known(self, name: str) -> Bucket:
+        """Return the bucket of a name or alias that was found before. Raises NotFoundError if it is gone."""
+        found = self.find(name)
+        if found is None:
+            raise NotFoundError(f"bucket {name[:80]!r} is not there any more")
+        return found
+
+    def visible(self, identity: Identity) -> list[Bucket]:
+        """Return the buckets that exist for a caller, in order."""
+        return [bucket for bucket in self if identity.may("read", bucket.name)]
+
+    def resolve(self, identity: Identity, written: str) -> Bucket:
+        """Return the bucket of a name or alias, as a caller wrote it.
 
         Raises InvalidArgumentError when it cannot be a bucket's name at all, NotFoundError with
-        the valid names when there is no such bucket.
+        the names that exist for the caller when there is no such bucket among them.
         """
-        name = self._canonical.get(written)
-        if name is not None:
-            return self._buckets[name]
+        found = self.find(written)
+        if found is not None and identity.may("read", found.name):
+            return found
         if not _NAME.fullmatch(written):
             raise InvalidArgumentError(
                 f"{written[:80]!r} is not a bucket name: lower-case letters, digits, '_', '.' and '-', "
                 "at most 63 of them, with one ':' between two such parts for a profile"
             )
-        raise NotFoundError(
-            f"no bucket {written!r}; {offer(written, self._buckets, 'buckets', more='FROM sys.buckets')}"
-        )
+        names = [bucket.name for bucket in self.visible(identity)]
+        hint = offer(written, names, "buckets", more="FROM sys.buckets")
+        raise NotFoundError(f"no bucket {written!r}; {hint}")
 
-    def profile(self, name: str, is_seen: Callable[[str], bool] = all_seen) -> Bucket:
-        """Return the bucket of a profile by its short name or its full one, if the caller may know of it.
+    def profile(self, identity: Identity, name: str) -> Bucket:
+        """Return the bucket of a profile by its short name or its full one.
 
-        Raises NotFoundError with what it could be instead.
+        Raises NotFoundError with what it could be instead, of what exists for the caller.
         """
         name = name.removeprefix(PROFILE_PREFIX)
         found = self._buckets.get(PROFILE_PREFIX + name)
-        if found is not None and is_seen(found.name):
+        if found is not None and identity.may("read", found.name):
             return found
-        profiles = [known.removeprefix(PROFILE_PREFIX) for known in self.names if is_profile(known)]
-        hint = offer(
-            name,
-            profiles,
-            "profiles",
-            lambda short: is_seen(PROFILE_PREFIX + short),
-            "list_profiles",
-        )
+        seen = [bucket.name for bucket in self.visible(identity) if bucket.is_profile]
+        shown = [each.removeprefix(PROFILE_PREFIX) for each in seen]
+        hint = offer(name, shown, "profiles", more="list_profiles")
         raise NotFoundError(f"no profile {name[:80]!r}; {hint}")
 
-    def check_profiles(self, names: Iterable[str]) -> None:
+    def check_profiles(self, identity: Identity, names: Iterable[str]) -> None:
         """Raise NotFoundError for the first profile among names of buckets that is not there any more."""
         for name in names:
             if is_profile(name) and name not in self._buckets:
-                self.profile(name.removeprefix(PROFILE_PREFIX))
+                self.profile(identity, name)
 
     def split_legacy_url(self, key: str) -> tuple[str, str] | None:
         """Split a legacy URL into (bucket as written there, key); None when `key` is not one.

@@ -168,7 +168,7 @@ class DatasetChange:
     With `evolves` the dataset gets the columns of `schema` that it does not have. Objects that are
     not `managed` are never deleted. A change whose `upload_key` is recorded is not made again.
     A rewrite takes away the refs `removed`, as (bucket, key) as they are stored. `new_name` is for a rename
-    and `definition` for a view.
+    and `definition` for a view. What the server does to tidy up `is_upkeep`: no quota refuses it.
     """
 
     namespace: str
@@ -186,6 +186,7 @@ class DatasetChange:
     removed: tuple[tuple[str, str], ...] = ()
     new_name: str | None = None
     definition: str | None = None
+    is_upkeep: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ written with; a column of a dataset is the one of an object that has the same id
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
@@ -58,6 +58,10 @@ class Constraint:
     referenced: tuple[str, ...] = ()
     referenced_columns: tuple[str, ...] = ()
 
+    def is_seen_from(self, namespaces: Collection[str]) -> bool:
+        """Tell whether it names no table of another namespace than these."""
+        return not self.referenced or (len(self.referenced) > 1 and self.referenced[-2] in namespaces)
+
 
 def read(message: bytes) -> pa.Schema:
     """Return the schema of an encapsulated IPC message."""
@@ -84,6 +88,15 @@ def with_constraints(schema: pa.Schema, declared: Sequence[Constraint]) -> pa.Sc
     """Return a schema with these constraints and no others."""
     written = json.dumps([asdict(item) for item in declared]).encode() if declared else None
     return _with_metadata(schema, CONSTRAINTS, written)
+
+
+def seen_from(message: bytes, namespaces: Collection[str]) -> bytes:
+    """Return a dataset's schema without the foreign keys that name tables of other namespaces than these."""
+    if FOREIGN_KEY.encode() not in message:
+        return message
+    schema = read(message)
+    seen = [item for item in constraints(schema) if item.is_seen_from(namespaces)]
+    return with_constraints(schema, seen).serialize().to_pybytes()
 
 
 def keys(schema: pa.Schema) -> list[Constraint]:

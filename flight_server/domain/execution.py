@@ -11,14 +11,16 @@ CANCELLED = "the statement was cancelled"
 class Execution:
     """A statement at work; used from the event loop only.
 
-    `rows` counts what it has returned, None until it has ended.
+    `rows` counts what it has returned, None until it has ended; `worked` are the seconds that engine
+    processes have worked on it, also those that ended meanwhile.
     """
 
-    __slots__ = ("_stops", "is_cancelled", "rows")
+    __slots__ = ("_stops", "is_cancelled", "rows", "worked")
 
     def __init__(self) -> None:
         self.is_cancelled = False
         self.rows: int | None = None
+        self.worked = 0.0
         self._stops: list[Callable[[], None]] = []
 
     def cancel(self) -> None:

@@ -1,10 +1,24 @@
 """Who calls, and what they may do."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, get_args
+
+from flight_server.errors import InvalidArgumentError
 
 Verb = Literal["read", "write", "admin"]
+
+VERBS: tuple[Verb, ...] = get_args(Verb)
+"""Every verb, weakest first; each stands for those before it too."""
+
+USER = "{user}"
+"""Stands in a grant's pattern for the name of the identity that has the grant."""
+
+_PATTERN = re.compile(r"(?:[a-z0-9_.:*-]|\{user\}){1,140}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,126}")
+_PART = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,23 +28,77 @@ class Grant:
     bucket_pattern: str
     verbs: frozenset[Verb]
 
+    def __str__(self) -> str:
+        """Return it as it is written: `profile:user=read,write`."""
+        return f"{self.bucket_pattern}={','.join(verb for verb in VERBS if verb in self.verbs)}"
+
+    def allows(self, verb: Verb, bucket: str) -> bool:
+        """Tell whether it lets its holder do this to a bucket."""
+        return verb in self.verbs and fnmatchcase(bucket, self.bucket_pattern)
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who calls; its grants decide which buckets exist for it."""
+    """Who calls; its grants decide which buckets exist for it.
+
+    With a `scope` only what that allows too is allowed: that of a token which has part of its owner's grants.
+    """
 
     name: str
     grants: tuple[Grant, ...]
+    scope: tuple[Grant, ...] | None = None
 
     def may(self, verb: Verb, bucket: str) -> bool:
         """Tell whether one of the grants allows `verb` on `bucket`."""
-        return any(verb in grant.verbs and fnmatchcase(bucket, grant.bucket_pattern) for grant in self.grants)
+        return any(grant.allows(verb, bucket) for grant in self.grants) and (
+            self.scope is None or any(grant.allows(verb, bucket) for grant in self.scope)
+        )
 
     @property
     def is_admin(self) -> bool:
         """Whether this is an admin of the whole server: of every bucket there is or will be."""
-        return any("admin" in grant.verbs and grant.bucket_pattern == "*" for grant in self.grants)
+        return all(
+            any("admin" in grant.verbs and grant.bucket_pattern == "*" for grant in grants)
+            for grants in (self.grants, self.scope)
+            if grants is not None
+        )
 
 
-LOCAL = Identity("local", (Grant("*", frozenset(("read", "write", "admin"))),))
+LOCAL = Identity("local", (Grant("*", frozenset(VERBS)),))
 """The one all-powerful identity of a server without authentication."""
+
+
+def parse_grant(text: str) -> Grant:
+    """Read `pattern=verb,…`; a verb brings those that it includes. Raises InvalidArgumentError."""
+    pattern, equals, verbs = text.strip().partition("=")
+    named = [verb.strip() for verb in verbs.split(",")]
+    if not equals or not _PATTERN.fullmatch(pattern) or any(verb not in VERBS for verb in named):
+        raise InvalidArgumentError(
+            f"{text[:80]!r} is no grant; write a bucket's name or a pattern with '*' or {USER!r}, '=', and "
+            f"of {', '.join(VERBS)} what is allowed there, such as 'profile:user=read,write'"
+        )
+    strongest = max(VERBS.index(verb) for verb in VERBS if verb in named)
+    return Grant(pattern, frozenset(VERBS[: strongest + 1]))
+
+
+def bound(grants: Iterable[Grant], name: str) -> tuple[Grant, ...]:
+    """Return grants with the name of their holder in place of `{user}`.
+
+    Those are left out where the name cannot be part of a bucket's.
+    """
+    can_own = _PART.fullmatch(name) is not None
+    return tuple(
+        replace(grant, bucket_pattern=grant.bucket_pattern.replace(USER, name))
+        for grant in grants
+        if can_own or USER not in grant.bucket_pattern
+    )
+
+
+def check_name(name: str) -> str:
+    """Return the name of a user. Raises InvalidArgumentError when it cannot be one."""
+    if not _NAME.fullmatch(name) or name == LOCAL.name:
+        raise InvalidArgumentError(
+            f"{name[:80]!r} is no user's name: up to 127 letters, digits, '_', '.', '@' and '-', the first "
+            f"one a letter or digit, and not {LOCAL.name!r}, who is everybody where nobody logs in"
+        )
+    return name

@@ -24,9 +24,9 @@ def local_root(uri: str) -> Path:
     return Path(unquote(parts.path)).resolve()
 
 
-def pattern(uri: str, *, read_only: bool) -> BucketPattern:
+def pattern(uri: str, *, read_only: bool, quota_bytes: int | None = None) -> BucketPattern:
     """Return what makes buckets of a URI in which `{name}` is a folder. Raises ValueError for others."""
     before, _, inside = uri.partition(f"/{_NAME_FIELD}")
     if uri.count(_NAME_FIELD) != 1 or not before or (inside and not inside.startswith("/")):
         raise ValueError(f"must hold {_NAME_FIELD} once, as a folder of its own, as in /data/{_NAME_FIELD}")
-    return BucketPattern(local_root(before).as_uri(), inside.rstrip("/"), read_only)
+    return BucketPattern(local_root(before).as_uri(), inside.rstrip("/"), read_only, quota_bytes)

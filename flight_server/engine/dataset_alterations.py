@@ -245,7 +245,7 @@ class DatasetAlterations:
     def _rewritten(self, cursor: Cursor, target: Target, schema: pa.Schema, chosen: str) -> Done:
         """Write all rows anew, under the constraints of a schema."""
         path = quote.path(hidden_path(self._sessions.new_relation(target.name)))
-        objects = DatasetObjects(self._stores)
+        objects = DatasetObjects(self._stores, target.room)
         cursor.execute(f"CREATE TABLE {path}({definitions(cursor, schema)})")
         try:
             cursor.execute(f"INSERT INTO {path} SELECT {chosen} FROM ({self._rows(cursor, target)}) AS t")  # noqa: S608

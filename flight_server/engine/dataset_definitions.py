@@ -1,6 +1,7 @@
 """CREATE, ALTER, DROP and COMMENT of datasets, views of the catalog and schemas."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -45,7 +46,7 @@ class DatasetDefinitions:
                 return Done()
             schema = self._columns.schema(cursor, statement, kind.columns or "", kind.path)
             return Done(changes=(_created(target, schema),))
-        objects = DatasetObjects(self._stores)
+        objects = DatasetObjects(self._stores, None if target is None else target.room)
         try:
             return self._created_from_query(cursor, statement, kind, target, objects)
         except BaseException:
@@ -83,7 +84,7 @@ class DatasetDefinitions:
         wanted = "table" if isinstance(kind, CreateTable) else "view"
         target = statement.questions.target(kind.path, Use.CREATE)
         if not target.exists:
-            return _with(target, wanted)
+            return replace(target, kind=wanted)
         if target.kind != wanted and not kind.if_not_exists:
             raise AlreadyExistsError(
                 f"{target.name} is a {target.kind}: drop it first, or choose another name"
@@ -198,10 +199,6 @@ def _bound(cursor: Cursor, sql: str, statement: Statement) -> tuple[Binding, par
     if bound.count != 1:
         raise InvalidArgumentError(f"this statement runs once: bind one row of parameters, not {bound.count}")
     return binding, next(bound.rows())
-
-
-def _with(target: Target, kind: str) -> Target:
-    return Target(False, kind, target.dataset_id, target.namespace, target.name, target.bucket)
 
 
 def _message(schema: pa.Schema) -> bytes:

@@ -17,10 +17,11 @@ from flight_server.objects.store import ObjectStore
 
 
 class DatasetObjects:
-    """The objects that one statement has written so far."""
+    """The objects that one statement has written so far; they may have `room` bytes, None for any number."""
 
-    def __init__(self, stores: Mapping[str, ObjectStore]) -> None:
+    def __init__(self, stores: Mapping[str, ObjectStore], room: int | None = None) -> None:
         self.stores = stores
+        self._room = room
         self._writers: list[DatasetWriter] = []
 
     def write(
@@ -39,7 +40,7 @@ class DatasetObjects:
         if bucket not in self.stores:
             raise NotFoundError(f"bucket {bucket} is not open in this engine process")
         conformer = Conformer(columns, schema, is_trusted=True)
-        writer = DatasetWriter(self.stores[bucket], dataset_id, schema)
+        writer = DatasetWriter(self.stores[bucket], dataset_id, schema, room=self._room)
         self._writers.append(writer)
         for batch in batches(partial(cursor._submit, sql, values, "stream"), nullcontext, columns):
             writer.write(conformer.conform(batch))

@@ -57,7 +57,7 @@ class DatasetWrites:
         target = self._target(statement, parsed)
         if _empties(parsed):
             return self._emptied(cursor, target)
-        objects = DatasetObjects(self._stores)
+        objects = DatasetObjects(self._stores, target.room)
         with ExitStack() as stack:
             table = stack.enter_context(self._table(cursor, target, objects))
             ready = self._ready(cursor, statement, parsed, table, target)

@@ -168,6 +168,8 @@ def kind_of(cursor: duckdb.DuckDBPyConnection, sql: str) -> Kind:
         if message.startswith(_UNREAD_ALTERATION) and ";" not in (token.text for token in Reader(sql).tokens):
             return _alter(Reader(sql))
         raise InvalidArgumentError(message or "the statement cannot be read") from error
+    except ValueError:  # a kind that DuckDB's Python module has no name for, such as UPDATE EXTENSIONS
+        found = [""]
     if len(found) != 1:
         raise InvalidArgumentError(
             f"one statement at a time: this text holds {len(found)}" if found else "the statement is empty"
@@ -181,9 +183,7 @@ def kind_of(cursor: duckdb.DuckDBPyConnection, sql: str) -> Kind:
 _UNREAD_ALTERATION = "No support for that ALTER TABLE option"
 """What DuckDB says of an action that it reads and does not know, such as DROP CONSTRAINT."""
 
-_ADVICE = {
-    "COPY": ": write with a bulk ingest (adbc_ingest, or DoPut with a path), read with a query",
-}
+_ADVICE = {"COPY": ": write with a bulk ingest (adbc_ingest, or DoPut with a path), read with a query"}
 
 
 def _transaction(reader: Reader) -> Verb:

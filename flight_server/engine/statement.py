@@ -1,5 +1,6 @@
 """One statement as the engine sees it: what is asked, by which session, and how to end it."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -156,11 +157,17 @@ class Done:
     discard: Callable[[], None] = lambda: None
 
 
+_MAY_READ = re.compile(r"\b(?:FROM|TABLE|EXECUTE|PIVOT|UNPIVOT)\b", re.IGNORECASE)
+"""What every statement has that reads something; texts without it need no memory worth a bound."""
+
+
 @contextmanager
 def open_cursor(instance: Instance, statement: Statement) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a cursor with the settings of the statement's session; it is closed at the end."""
     cursor = instance.cursor()
     try:
+        if _MAY_READ.search(statement.sql):
+            instance.bound(cursor)
         statement.running.attach(cursor)
         for name, value in statement.caller.settings:
             if name != DICTIONARIES:

@@ -25,7 +25,9 @@ def written(store: ObjectStore, request: Frame, messages: Iterator[bytes]) -> tu
         reader = UploadReader(followed)
         target = pa.ipc.read_schema(pa.py_buffer(request.payload)) if request.payload else None
         conformer = Conformer(reader.schema, target, evolves=request.fields["evolves"])
-        writer = DatasetWriter(store, request.fields["dataset_id"], conformer.schema)
+        writer = DatasetWriter(
+            store, request.fields["dataset_id"], conformer.schema, room=request.fields["room"]
+        )
         for batch in reader:
             conformed = conformer.conform(batch)
             check_upload(conformer.schema, conformed)

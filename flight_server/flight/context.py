@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from flight_server.domain.bucket import PRIMARY, PROFILE_PREFIX, Bucket, BucketRegistry
 from flight_server.domain.call import CallContext, UploadTerms
 from flight_server.domain.dataset import IngestMode
+from flight_server.domain.identity import Identity
 from flight_server.errors import InvalidArgumentError
 from flight_server.flight.interceptors.authentication import Caller
 from flight_server.flight.wire.headers import (
@@ -32,8 +33,10 @@ def build(
     Raises NotFoundError for an unknown bucket, InvalidArgumentError for a malformed header.
     """
     session = caller.session
-    asked = registry.profile(headers.profile.lower()) if headers.profile is not None else None
-    named = _named(headers, registry, asked)
+    asked = (
+        registry.profile(caller.identity, headers.profile.lower()) if headers.profile is not None else None
+    )
+    named = _named(headers, caller.identity, registry, asked)
     return CallContext(
         identity=caller.identity,
         session_id=session.id,
@@ -50,10 +53,12 @@ def build(
     )
 
 
-def _named(headers: Headers, registry: BucketRegistry, profile: Bucket | None) -> str | None:
+def _named(
+    headers: Headers, identity: Identity, registry: BucketRegistry, profile: Bucket | None
+) -> str | None:
     """Return the bucket that the headers name; a profile's only where they name no other."""
     if headers.bucket is not None:
-        return registry.resolve(headers.bucket).name
+        return registry.resolve(identity, headers.bucket).name
     return profile.name if profile else None
 
 

@@ -76,10 +76,14 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class ActionRoute:
-    """An action's handler (body → result bodies, at once or one by one) and what ListActions says of it."""
+    """An action's handler (body → result bodies, at once or one by one) and what ListActions says of it.
+
+    With `is_audited` each call stands in the audit log.
+    """
 
     handler: ActionHandler
     description: str
+    is_audited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -12,22 +12,23 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from flight_server.domain.call import CallContext
-from flight_server.domain.execution import CANCELLED
 from flight_server.errors import (
-    CallCancelledError,
     FailedPreconditionError,
     InvalidArgumentError,
     UnimplementedError,
 )
 from flight_server.flight import context as call_context
+from flight_server.flight.credentials import TlsFiles
 from flight_server.flight.interceptors.access_log import AccessRecord
-from flight_server.flight.interceptors.authentication import Authentication
+from flight_server.flight.interceptors.authentication import Authentication, Caller, Peer
 from flight_server.flight.interceptors.handshake import handshake
+from flight_server.flight.patience import Patience, PromptRequests
 from flight_server.flight.routes import Messages, Routes
 from flight_server.flight.wire import actions, commands, headers, messages, status, tickets
 from flight_server.frames import flight_data
+from flight_server.services.live_calls import LiveCalls
 from flight_server.services.profiles import ProfileService
-from flight_server.services.sessions import SessionService
+from flight_server.settings.tls import TlsSettings
 
 _UPLOAD, _EXCHANGE = "DoPut", "DoExchange"
 _SERVICE = "arrow.flight.protocol.FlightService"
@@ -49,6 +50,7 @@ _KEEPALIVE_OPTIONS = (
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
 )
 
 
@@ -59,18 +61,30 @@ class ServerOptions:
     host: str = "127.0.0.1"
     port: int = 0
     max_incoming_bytes: int = 64 * 1024 * 1024
+    max_header_bytes: int = 16 * 1024
+    tls: TlsSettings = field(default_factory=TlsSettings)
     reuse_port: bool = False
     drain_seconds: float = 30.0
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may call, and what runs now; with certificates, those of clients name them."""
+
+    authentication: Authentication
+    calls: LiveCalls
+    has_certificates: bool = False
 
 
 class FlightServer:
     """Listens, and answers until it is stopped."""
 
     def __init__(
-        self, routes: Routes, sessions: SessionService, profiles: ProfileService, options: ServerOptions
+        self, routes: Routes, access: Access, profiles: ProfileService, options: ServerOptions
     ) -> None:
         """Prepare the service; nothing listens before `start`."""
-        calls = _Calls(Authentication(sessions), profiles)
+        calls = _Calls(access, profiles, options.patience)
         service = _Service(routes)
         self._options = options
         self._method_handlers = {
@@ -95,6 +109,8 @@ class FlightServer:
             options=(
                 ("grpc.max_receive_message_length", options.max_incoming_bytes),
                 ("grpc.max_send_message_length", -1),
+                ("grpc.max_metadata_size", options.max_header_bytes),
+                ("grpc.absolute_max_metadata_size", options.max_header_bytes),
                 ("grpc.so_reuseport", int(options.reuse_port)),
                 *_KEEPALIVE_OPTIONS,
             )
@@ -105,7 +121,7 @@ class FlightServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         address = f"[{options.host}]" if ":" in options.host else options.host
         try:
-            port = server.add_insecure_port(f"{address}:{options.port}")
+            port = self._add_port(server, f"{address}:{options.port}")
         except RuntimeError as error:
             raise FailedPreconditionError(
                 f"cannot listen on {address}:{options.port}; is the port in use, the host one of ours?"
@@ -115,6 +131,11 @@ class FlightServer:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self._server = server
         return port
+
+    def _add_port(self, server: grpc.aio.Server, address: str) -> int:
+        if not self._options.tls.is_on:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, TlsFiles(self._options.tls).credentials())
 
     async def stop(self) -> None:
         """Refuse new calls (UNAVAILABLE), let those in flight end, cancel the rest after the drain time."""
@@ -127,9 +148,10 @@ class FlightServer:
 class _Calls:
     """Runs behaviours inside the interceptors: headers, authentication, errors, access log."""
 
-    def __init__(self, authentication: Authentication, profiles: ProfileService) -> None:
-        self._authentication = authentication
+    def __init__(self, access: Access, profiles: ProfileService, patience: Patience) -> None:
+        self._access = access
         self._profiles = profiles
+        self._patience = patience
 
     def unary(self, method: str, behaviour: _Unary) -> _Method:
         async def run(request: bytes, context: _Context) -> bytes:
@@ -142,7 +164,10 @@ class _Calls:
         return grpc.unary_stream_rpc_method_handler(self._writer(method, behaviour))
 
     def exchanging(self, method: str, behaviour: _Stream) -> _Method:
-        return grpc.stream_stream_rpc_method_handler(self._writer(method, behaviour))
+        def prompt(call: CallContext, record: AccessRecord, requests: Messages) -> Messages:
+            return behaviour(call, record, PromptRequests(requests, self._patience.writing))
+
+        return grpc.stream_stream_rpc_method_handler(self._writer(method, prompt))
 
     def _writer(self, method: str, behaviour: _Stream) -> Callable[[Any, _Context], Awaitable[None]]:
         async def run(request: Any, context: _Context) -> None:
@@ -150,7 +175,7 @@ class _Calls:
                 answer = behaviour(call, record, request)
                 try:
                     async for message in answer:
-                        await _write(context, message)
+                        await self._patience.send(context, message)
                         record.bytes += len(message)
                 finally:
                     if isinstance(answer, AsyncGenerator):
@@ -160,42 +185,52 @@ class _Calls:
 
     async def handshake(self, requests: AsyncIterator[bytes], context: _Context) -> None:
         async with _watched("Handshake", context):
-            await handshake(self._authentication, requests, context)
+            await handshake(self._access.authentication, requests, context, self._peer(context))
+
+    def _peer(self, context: _Context) -> Peer:
+        address = context.peer()
+        return (
+            Peer(address, partial(_certificate, context)) if self._access.has_certificates else Peer(address)
+        )
 
     @asynccontextmanager
     async def _call(self, record: AccessRecord, context: _Context) -> AsyncIterator[CallContext]:
         sent = headers.read(context.invocation_metadata())
-        caller = self._authentication.caller(sent, context.peer())
+        caller = await self._access.authentication.caller(sent, self._peer(context))
         record.principal = caller.identity.name
-        sessions = self._authentication.sessions
-        sessions.enter(caller.session)
-        try:
-            shown: list[tuple[str, str]] = []
-            self._profiles.refresh()
-            registry = self._profiles.registry
-            call = call_context.build(sent, caller, registry, partial(_has_left, context, shown))
-            if call.profile is not None:
-                self._profiles.select(caller.identity, call.profile)
-            record.bucket = call.bucket
-            shown.append((headers.BUCKET, call.bucket))
-            context.set_trailing_metadata(tuple(shown))
-            if caller.session.is_new:
-                shown.append((headers.SET_COOKIE, headers.encode_cookie(caller.session.key)))
-            if (call.named_bucket is not None or caller.session.is_new) and record.method != _UPLOAD:
-                # an operation of its own, 0.15-0.2 ms: only for those who asked, or need their cookie
-                await context.send_initial_metadata(tuple(shown))
-                caller.session.is_new = False
-            yield call
-        finally:
-            sessions.leave(caller.session)
+        sessions = self._access.authentication.sessions
+        with self._access.calls.running(caller.identity, caller.login, caller.session.id):
+            sessions.enter(caller.session)
+            try:
+                yield await self._begin(record, context, sent, caller)
+            finally:
+                sessions.leave(caller.session)
+
+    async def _begin(
+        self, record: AccessRecord, context: _Context, sent: headers.Headers, caller: Caller
+    ) -> CallContext:
+        """Return the context of a call, and tell its client what it has to know."""
+        shown: list[tuple[str, str]] = []
+        self._profiles.refresh()
+        registry = self._profiles.registry
+        call = call_context.build(sent, caller, registry, partial(_has_left, context, shown))
+        if call.profile is not None:
+            self._profiles.select(caller.identity, call.profile)
+        record.bucket = call.bucket
+        shown.append((headers.BUCKET, call.bucket))
+        context.set_trailing_metadata(tuple(shown))
+        if caller.session.is_new:
+            shown.append((headers.SET_COOKIE, headers.encode_cookie(caller.session.key)))
+        if (call.named_bucket is not None or caller.session.is_new) and record.method != _UPLOAD:
+            # an operation of its own, 0.15-0.2 ms: only for those who asked, or need their cookie
+            await context.send_initial_metadata(tuple(shown))
+            caller.session.is_new = False
+        return call
 
 
-async def _write(context: _Context, message: bytes) -> None:
-    """Send a message; raises CallCancelledError when the client has died, which may show here first."""
-    try:
-        await context.write(message)
-    except grpc.aio.BaseError as error:
-        raise CallCancelledError(CANCELLED) from error
+def _certificate(context: _Context) -> bytes | None:
+    """Return the PEM of the certificate that the client showed."""
+    return next(iter(context.auth_context().get("x509_pem_cert", ())), None)
 
 
 async def _has_left(context: _Context, metadata: Sequence[tuple[str, str]]) -> bool:
@@ -223,7 +258,7 @@ async def _watched(method: str, context: _Context) -> AsyncIterator[AccessRecord
         raise
     except Exception as error:
         found = status.from_error(error)
-        record.status = found.code.name
+        record.status, record.reason = found.code.name, found.message
         await context.abort(found.code, found.message)
     finally:
         record.write()
@@ -284,7 +319,7 @@ class _Service:
         route = self._routes.actions.get(name)
         if route is None:
             raise UnimplementedError(_REFUSED.get(name) or self._unknown(name))
-        record.command = name
+        record.command, record.is_audited = name, route.is_audited
         answer = route.handler(call, body)
         if isinstance(answer, AsyncGenerator):
             async with aclosing(answer) as results:

@@ -39,7 +39,8 @@ class Target:
 
     `kind` is table or view. What exists has a `version` (what its changes start from, None where the
     transaction has made it), and a table a `relation`, a `schema` and its `objects`; who only adds rows is
-    told of objects where rows are compared with their keys. `dataset_id` is where objects are written for.
+    told of objects where rows are compared with their keys. `dataset_id` is where objects are written for;
+    they may have `room` bytes, None for any number.
     """
 
     exists: bool
@@ -52,6 +53,7 @@ class Target:
     relation: str | None = None
     schema: bytes = b""
     objects: tuple[TargetObject, ...] = ()
+    room: int | None = None
 
 
 def encode_target(target: Target) -> Frame:
@@ -61,7 +63,7 @@ def encode_target(target: Target) -> Frame:
         (item.bucket, item.key, item.rows, schemas.setdefault(item.schema, len(schemas)))
         for item in target.objects
     ]
-    plain = ("exists", "dataset_id", "namespace", "name", "bucket", "version", "relation")
+    plain = ("exists", "dataset_id", "namespace", "name", "bucket", "version", "relation", "room")
     fields: dict[str, Any] = {name: getattr(target, name) for name in plain}
     fields["of_kind"] = target.kind  # a frame has a `kind` of its own
     return with_parts("targeted", fields | {"objects": objects}, schemas)

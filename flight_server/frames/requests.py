@@ -9,7 +9,7 @@
 | settle | session, commit | | settled (holdings) |
 | forget | session | | forgotten |
 | progress | query | | measured (done: 0 to 1, or null) |
-| upload | bucket, dataset_id, evolves, is_digested | dataset's schema | stored (objects, digest; schema) |
+| upload | bucket, dataset_id, evolves, is_digested, room | a schema | stored (objects, digest; schema) |
 | compact | bucket, dataset_id, relations, sort_by, object_bytes | schemas | progress (rows)…, stored |
 | digest | | | digested (digest) |
 | inspect | objects | | inspected (rows, bytes; schemas) |

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from flight_server.domain.dataset import StoredObject
-from flight_server.errors import InvalidArgumentError, LakehouseError
+from flight_server.errors import InvalidArgumentError, LakehouseError, ResourceExhaustedError
 from flight_server.objects.store import ObjectStore, ObjectWriter
 
 ROW_GROUP_ROWS = 122_880
@@ -27,17 +27,23 @@ class DatasetWriter:
 
     A thread of its own encodes one row group while the next is collected; whoever calls waits for
     it before it touches what that thread works on. `schema` is that of the objects; one that has
-    `object_bytes` is closed, and another begun.
+    `object_bytes` is closed, and another begun. All of them may have `room` bytes, None for any number.
     """
 
     def __init__(
-        self, store: ObjectStore, dataset_id: str, schema: pa.Schema, object_bytes: int = _OBJECT_BYTES
+        self,
+        store: ObjectStore,
+        dataset_id: str,
+        schema: pa.Schema,
+        object_bytes: int = _OBJECT_BYTES,
+        room: int | None = None,
     ) -> None:
         self._store = store
         self._dataset_id = dataset_id
         self.schema = schema
         self._fill = store.filling(schema)
         self._object_bytes = object_bytes
+        self._room = room
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = self._object_rows = 0
         self._dictionary_columns: list[str] | None = None
@@ -107,8 +113,18 @@ class DatasetWriter:
         except pa.ArrowException as error:
             raise InvalidArgumentError(f"the data cannot be written as Parquet: {error}") from error
         self._object_rows += table.num_rows
+        self._check_room()
         if self._target is not None and self._target.bytes >= self._object_bytes:
             self._close_object()
+
+    def _check_room(self) -> None:
+        written = sum(stored.bytes for stored in self._stored) + (self._target.bytes if self._target else 0)
+        if self._room is not None and written > self._room:
+            raise ResourceExhaustedError(
+                f"bucket {self._store.bucket} has room for {self._room} bytes more (its quota_bytes), older "
+                "versions included, and this has more: drop what is not needed, and sweep frees it after the "
+                "retention"
+            )
 
     def _open_object(self, first: pa.Table) -> pq.ParquetWriter:
         if self._dictionary_columns is None:

@@ -20,6 +20,7 @@ from flight_server.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
+    PermissionDeniedError,
     ResourceExhaustedError,
 )
 
@@ -51,13 +52,21 @@ class ObjectStore:
     """The objects of one bucket; keys are relative to its root and cannot leave it.
 
     `filling` computes columns of rows that are written. `parent` is the URI of a folder in which the root
-    is made when it is first written to; without one there must be a root.
+    is made when it is first written to; without one there must be a root. One that is not `writable` says
+    so, before the system does.
     """
 
     def __init__(
-        self, bucket: str, uri: str, filling: Filling | None = None, parent: str | None = None
+        self,
+        bucket: str,
+        uri: str,
+        filling: Filling | None = None,
+        parent: str | None = None,
+        *,
+        writable: bool = True,
     ) -> None:
         self.bucket = bucket
+        self._writable = writable
         self.filling: Filling = filling or _nothing
         self._files, root = pyarrow.fs.FileSystem.from_uri(uri)
         self._root = PurePosixPath(root)
@@ -69,6 +78,10 @@ class ObjectStore:
     def local_root(self) -> Path | None:
         """The root folder, when it is one of this machine."""
         return Path(self._root) if self._is_local else None
+
+    def _check_writable(self) -> None:
+        if not self._writable:
+            raise PermissionDeniedError(f"bucket {self.bucket} may be read by you but not written")
 
     def new_key(self, dataset_id: str) -> str:
         """Return a key that nobody has used."""
@@ -131,6 +144,7 @@ class ObjectStore:
 
     def create(self, key: str) -> "ObjectWriter":
         """Open a new object for writing; nothing of it counts before it is closed."""
+        self._check_writable()
         path = self.path(key)
         folder = Path(path).parent
         with storage_errors(self.bucket):
@@ -161,6 +175,7 @@ class ObjectStore:
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
+        self._check_writable()
         with storage_errors(self.bucket), suppress(FileNotFoundError):
             faults.operate()
             self._files.delete_file(self.path(key))
@@ -168,6 +183,7 @@ class ObjectStore:
 
     def clear(self) -> None:
         """Remove the indexes of the bucket, and the folders of the server that nothing is left in."""
+        self._check_writable()
         with storage_errors(self.bucket), suppress(FileNotFoundError):
             faults.operate()
             self._files.delete_dir(self.path(INDEXES_FOLDER))
@@ -206,13 +222,20 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 class Stores(Mapping[str, ObjectStore]):
     """The objects of all buckets by name; those that a pattern makes are opened when they are asked for.
 
+    `buckets` tells the root's URI of each, and whether it may be written.
     Safe for threads: at worst one is opened twice.
     """
 
     def __init__(
-        self, buckets: Mapping[str, str], pattern: BucketPattern | None, filling: Filling | None = None
+        self,
+        buckets: Mapping[str, tuple[str, bool]],
+        pattern: BucketPattern | None,
+        filling: Filling | None = None,
     ) -> None:
-        self._stores = {name: ObjectStore(name, uri, filling) for name, uri in buckets.items()}
+        self._stores = {
+            name: ObjectStore(name, uri, filling, writable=may_write)
+            for name, (uri, may_write) in buckets.items()
+        }
         self._pattern = pattern
         self._filling = filling
 
@@ -223,7 +246,13 @@ class Stores(Mapping[str, ObjectStore]):
             uri = self._pattern.uri(bucket) if self._pattern is not None else None
             if self._pattern is None or uri is None:
                 raise KeyError(bucket)
-            found = ObjectStore(bucket, uri, self._filling, self._pattern.parent)
+            found = ObjectStore(
+                bucket,
+                uri,
+                self._filling,
+                self._pattern.parent,
+                writable=not self._pattern.read_only,
+            )
             self._stores[bucket] = found
         return found
 

@@ -90,7 +90,8 @@ class Restore:
                 else:
                     keys.setdefault(bucket, []).append(key)
             for bucket, asked in keys.items():
-                missing += [f"{bucket}: {key}" for key in await dispatcher.missing(bucket, asked)]
+                found = await dispatcher.over(bucket).missing(bucket, asked)
+                missing += [f"{bucket}: {key}" for key in found]
             progress(done, count)
         if missing:
             more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""

@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from flight_server.dispatch.vectors import BatchSearch, VectorDispatcher
+from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.dispatch.vectors import BatchSearch
 from flight_server.domain.call import CallContext
 from flight_server.services.searched import SearchedDatasets
 from flight_server.services.transactions import TransactionService
@@ -16,7 +17,7 @@ class BatchService:
 
     datasets: SearchedDatasets
     transactions: TransactionService
-    vectors: VectorDispatcher
+    dispatcher: Dispatcher
     timeout: float | None
 
     async def search(
@@ -31,6 +32,6 @@ class BatchService:
         dataset, searched = self.datasets.named(call.identity, path, snapshot)
         records = self.datasets.names.indexes(dataset)
         asked = BatchSearch(searched, records, arguments, self.timeout)
-        async with aclosing(self.vectors.exchange(asked, messages)) as answer:
+        async with aclosing(self.dispatcher.of(call.identity).vectors.exchange(asked, messages)) as answer:
             async for message in answer:
                 yield message

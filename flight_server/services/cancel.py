@@ -29,3 +29,7 @@ class CancelService:
     def cancel(self, call: CallContext, query_id: str) -> CancelStatus:
         """Cancel a query by its id. Raises NotFoundError when the caller has none of that id."""
         return self._queries.cancel(call.identity, query_id)
+
+    def cancel_session(self, session_id: str) -> None:
+        """Cancel whatever a session runs now."""
+        self._queries.cancel_running(session_id)

@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from flight_server.catalog.store import Catalog
-from flight_server.dispatch.dispatcher import CompactRequest, Dispatcher
+from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.dispatch.engine import CompactRequest
 from flight_server.domain import declarations, faults
 from flight_server.domain.bucket import BucketRegistry
 from flight_server.domain.compaction import SMALL_BYTES, TARGET_BYTES, Compaction, groups
@@ -165,7 +166,7 @@ class CompactService:
         refs = self.catalog.list_objects(dataset.id, dataset.version)
         names = {self.registry.locate(ref.bucket, ref.key)[0] for ref in refs}
         return all(
-            name is not None and identity.may("write", name) and not self.registry.resolve(name).read_only
+            name is not None and identity.may("write", name) and not self.registry.known(name).read_only
             for name in names
         )
 
@@ -234,7 +235,7 @@ class _Run:
         self._check_free()
         request = _request(service.registry, dataset, group)
         with service.reservations.hold(dataset.id):
-            async with self.dispatcher.compact(request, tell) as upload:
+            async with self.dispatcher.over(*request.buckets).compact(request, tell) as upload:
                 faults.reach(faults.Place.COMPACT_STORED)
                 self._check_free()
                 rows = sum(stored.rows for stored in upload.objects)
@@ -270,6 +271,7 @@ def _rewrite(dataset: Dataset, bucket: str, schema: bytes) -> DatasetChange:
         base_version=dataset.version,
         schema=schema,
         objects=(),
+        is_upkeep=True,
     )
 
 

@@ -73,6 +73,7 @@ async def end_sessions_of_gone_peers(sessions: SessionService) -> None:
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
         idle = sessions.idle_peers(_LOOK_SECONDS)
-        for peer in await asyncio.to_thread(gone, idle) if idle else ():
-            if peer in sessions.idle_peers(_LOOK_SECONDS):
-                sessions.close(idle[peer])
+        left = set(await asyncio.to_thread(gone, set(idle.values()))) if idle else ()
+        for session_id, peer in sessions.idle_peers(_LOOK_SECONDS).items() if left else ():
+            if peer in left:
+                sessions.close(session_id)

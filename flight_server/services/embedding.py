@@ -128,7 +128,7 @@ class EmbeddingService:
 
         async with self.engine.working() as dispatcher:
             with self.reservations.hold(dataset.id):
-                async with dispatcher.vectors.embed(request, told) as upload:
+                async with dispatcher.over(*searched.buckets).vectors.embed(request, told) as upload:
                     changes = _changes(dataset, searched.bucket, wanted, lacking, upload)
                     summary = f"embed {shown(dataset)}.{wanted.source.name}: {total} rows"
                     await self.committer.commit(changes, identity.name, summary)

@@ -49,7 +49,7 @@ class FlightService:
         async for page in pages:
             ids = [dataset.id for dataset in page]
             totals = await asyncio.to_thread(self._names.catalog.totals, snapshot.commit, ids)
-            known = await self._sql_schemas.get(dataset.schema for dataset in page)
+            known = await self._sql_schemas.get(call.identity, (dataset.schema for dataset in page))
             for dataset in page:
                 path = (dataset.namespace, dataset.name)
                 schema = known[dataset.schema].message

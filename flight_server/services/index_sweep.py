@@ -24,7 +24,8 @@ class IndexSweep:
         unused = [record for record, _ in vectors.unused_indexes() if record.bucket in buckets]
         if not dry_run:
             for record in unused:
-                await self.dispatcher.vectors.drop_index(record.bucket, record.table)
+                engine = self.dispatcher.over(record.bucket)
+                await engine.vectors.drop_index(record.bucket, record.table)
                 await self.committer.run(lambda record=record: vectors.forget_index(record))  # type: ignore[misc]
         count = len(unused)
         for bucket in buckets:
@@ -34,7 +35,7 @@ class IndexSweep:
     async def _sweep_unknown(self, bucket: str, older_than: float, *, dry_run: bool) -> int:
         """Remove the tables that no record names, such as those of builds that were cut off."""
         ages: dict[str, float] = {}
-        async for page in self.dispatcher.list(bucket, _INDEXES_FOLDER):
+        async for page in self.dispatcher.over(bucket).list(bucket, _INDEXES_FOLDER):
             for item in page:
                 table = item.key.split("/")[1].partition(".")[0]
                 ages[table] = min(item.age, ages.get(table, item.age))
@@ -46,5 +47,5 @@ class IndexSweep:
         doomed = [table for table, age in ages.items() if table not in known and age >= older_than]
         if not dry_run:
             for table in doomed:
-                await self.dispatcher.vectors.drop_index(bucket, table)
+                await self.dispatcher.over(bucket).vectors.drop_index(bucket, table)
         return len(doomed)

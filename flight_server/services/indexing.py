@@ -13,7 +13,8 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from flight_server.dispatch.vectors import Activation, Building, IndexBuild, Searched, VectorDispatcher
+from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.dispatch.vectors import Activation, Building, IndexBuild, Searched
 from flight_server.domain.bucket import PROFILE_PREFIX
 from flight_server.domain.dataset import Dataset
 from flight_server.domain.identity import LOCAL, Identity
@@ -71,7 +72,7 @@ class IndexService:
 
     datasets: SearchedDatasets
     committer: Committer
-    vectors: VectorDispatcher
+    dispatcher: Dispatcher
     engine: AsideEngine
     progress: IndexProgress
     retries: dict[str, _Retry] = field(default_factory=dict)
@@ -94,20 +95,25 @@ class IndexService:
             with self._noted(dataset):
                 async with (
                     self.engine.working() as dispatcher,
-                    dispatcher.vectors.build_index(request, self._teller(dataset, tell)) as building,
+                    dispatcher.over(*searched.buckets).vectors.build_index(
+                        request, self._teller(dataset, tell)
+                    ) as building,
                 ):
                     record = _record(searched.bucket, dataset, request.table, building)
                     if asked.search is not None:
                         record = replace(record, search=dict(asked.search))
-                        await self._warm(dataset, searched, record)
+                        await self._warm(identity, dataset, searched, record)
                     await self._put(identity, dataset, record)
                     building.keep()
         return _report(dataset, record, building.built.seconds)
 
-    async def _warm(self, dataset: Dataset, searched: Searched, record: IndexRecord) -> None:
+    async def _warm(
+        self, identity: Identity, dataset: Dataset, searched: Searched, record: IndexRecord
+    ) -> None:
         """Load an index where it will be searched, so that the first search does not wait for it."""
         asked = [Activation(dataset.name, searched, [record])]
-        async with aclosing(self.vectors.activate(searched.bucket, asked, wait=True)) as loaded:
+        vectors = self.dispatcher.of(identity).vectors
+        async with aclosing(vectors.activate(searched.bucket, asked, wait=True)) as loaded:
             async for _ in loaded:
                 pass
 
@@ -157,7 +163,8 @@ class IndexService:
         unused = [record for record, is_dropped in catalog.unused_indexes() if is_dropped]
         for record in unused:
             if self.datasets.names.registry.find(record.bucket) is not None:
-                await self.vectors.drop_index(record.bucket, record.table)
+                engine = self.dispatcher.over(record.bucket)
+                await engine.vectors.drop_index(record.bucket, record.table)
             await self.committer.run(lambda record=record: catalog.forget_index(record))  # type: ignore[misc]
 
     async def watch(self, quiet: float) -> None:
@@ -214,7 +221,7 @@ class IndexService:
         with self._noted(dataset):
             async with (
                 self.engine.working() as dispatcher,
-                dispatcher.vectors.update_index(searched, named, tell) as building,
+                dispatcher.over(*searched.buckets).vectors.update_index(searched, named, tell) as building,
             ):
                 built = building.built
                 after = replace(

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from flight_server.catalog import idempotency
-from flight_server.dispatch.dispatcher import Dispatcher, UploadRequest
+from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.dispatch.engine import UploadRequest
 from flight_server.dispatch.relay import Upload
 from flight_server.domain import faults
 from flight_server.domain.call import CallContext
@@ -38,6 +39,7 @@ from flight_server.services.checked_append import CheckedAppend
 from flight_server.services.commits import Committer
 from flight_server.services.reservations import Reservations
 from flight_server.services.resolution import Names, check_dataset_name
+from flight_server.services.rooms import room_left
 from flight_server.services.transactions import Transaction, TransactionService
 
 
@@ -141,12 +143,13 @@ class IngestService:
             schema=planned.dataset_schema,
             evolves=terms.evolves,
             is_digested=terms.idempotency_key is not None,
+            room=room_left(self._names, self._transactions, planned.space.bucket),
         )
         with self._reservations.hold(dataset_id):
             async with (
                 _Ending(call) as ending,
                 aclosing(ending.after(messages)) as watched,
-                self._dispatcher.upload(request, watched) as upload,
+                self._dispatcher.of(call.identity).upload(request, watched) as upload,
             ):
                 faults.reach(faults.Place.INGEST_STORED)
                 await ending.check()
@@ -181,7 +184,8 @@ class IngestService:
         digest, result = known
         snapshot = self._transactions.snapshot(self._transactions.of_ingest(call, target.transaction_id))
         space = self._space(call, target.schema, snapshot)
-        upload_key = _upload_key(call, space.name, target, await self._dispatcher.digest(messages))
+        digested = await self._dispatcher.of(call.identity).digest(messages)
+        upload_key = _upload_key(call, space.name, target, digested)
         if upload_key is not None:
             idempotency.check(upload_key, digest)
         _check_rows(call, result.rows)

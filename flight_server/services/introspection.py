@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from flight_server.domain import declarations
 from flight_server.domain.dataset import Dataset, DatasetFilter, Kind
 from flight_server.domain.identity import Identity
 from flight_server.domain.staging import Snapshot
@@ -91,8 +92,14 @@ class Introspection:
     def _tables(self, after: int | None) -> "_Page":
         page, following = self._next(after)
         totals = self._names.catalog.totals(self._view.snapshot.commit, [item.id for item in page])
+        spaces = frozenset(self._namespaces())
         rows: list[tuple[Any, ...]] = [
-            (*_row(item), totals[item.id].rows if item.id in totals else None, item.schema) for item in page
+            (
+                *_row(item),
+                totals[item.id].rows if item.id in totals else None,
+                None if item.schema is None else declarations.seen_from(item.schema, spaces),
+            )
+            for item in page
         ]
         if after is None:
             rows += [

@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
-from flight_server.dispatch.dispatcher import Dispatcher, UploadRequest
+from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.dispatch.engine import UploadRequest
 from flight_server.domain.dataset import ChangeMode, DatasetChange, Kind, display_name
 from flight_server.domain.identity import Identity
 from flight_server.errors import FailedPreconditionError
@@ -53,7 +54,8 @@ class Journal:
         known = (existing.schema if existing is not None else None) or b""
         stack.enter_context(self.reservations.hold(dataset_id))
         request = UploadRequest(bucket, dataset_id, known, evolves=True)
-        upload = await stack.enter_async_context(self.dispatcher.upload(request, _messages(batch)))
+        engine = self.dispatcher.over(bucket)
+        upload = await stack.enter_async_context(engine.upload(request, _messages(batch)))
         return DatasetChange(
             namespace=bucket,
             name=name,

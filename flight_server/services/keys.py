@@ -134,7 +134,8 @@ class KeyService:
     ) -> list[_Declared]:
         """Return the constraints wanted of the tables that the caller may read, in the order of tables."""
         found: list[_Declared] = []
-        wanted = DatasetFilter(tuple(self._listing.namespaces(call)))
+        namespaces = self._listing.namespaces(call)
+        wanted = DatasetFilter(tuple(namespaces))
         has_any = declarations.CONSTRAINTS
         pages = self._listing.pages(
             self._listing.snapshot(call), wanted, lambda item: has_any in (item.schema or b"")
@@ -142,7 +143,8 @@ class KeyService:
         async for page in pages:
             for dataset in page:
                 declared = declarations.constraints(declarations.read(dataset.schema or b""))
-                found += [(dataset, item) for item in declared if is_wanted(dataset, item)]
+                seen = [item for item in declared if item.is_seen_from(namespaces)]
+                found += [(dataset, item) for item in seen if is_wanted(dataset, item)]
         return found
 
 

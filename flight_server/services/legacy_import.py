@@ -7,7 +7,8 @@ from pathlib import Path
 
 from flight_server.catalog.legacy import LegacyDataset, LegacyObject, read_manifest
 from flight_server.catalog.store import Catalog
-from flight_server.dispatch.dispatcher import Dispatcher, InspectedObject
+from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.dispatch.engine import InspectedObject
 from flight_server.domain.bucket import BucketRegistry
 from flight_server.domain.dataset import ImportedDataset, ObjectRef
 from flight_server.domain.recent import RecentMap
@@ -40,10 +41,10 @@ class LegacyImport:
         taken over unseen. Raises InvalidArgumentError for a malformed manifest, NotFoundError with
         some of the missing objects and their number.
         """
-        loop = asyncio.get_running_loop()
+        loop, engine = asyncio.get_running_loop(), self.dispatcher.over(*self.registry)
 
         def inspect(places: Sequence[Place]) -> list[InspectedObject | None]:
-            return asyncio.run_coroutine_threadsafe(self.dispatcher.inspect(places), loop).result()
+            return asyncio.run_coroutine_threadsafe(engine.inspect(places), loop).result()
 
         def work() -> dict[str, object]:
             reading = _Reading(self.registry, inspect, progress, _checked(manifest))

@@ -125,7 +125,7 @@ class PollService:
         try:
             await asyncio.wait((poll.task,), timeout=min(seconds, self._lifetime / 2))
             if not poll.task.done():
-                progress = await self._progress(query_id)
+                progress = await self._progress(call, query_id)
         finally:
             poll.expires, poll.expiry = self._expiring(query_id)
         if poll.task.done():
@@ -135,10 +135,10 @@ class PollService:
         handle = self._handles.seal(_KIND, call, {"query": query_id}, expires=poll.expires)
         return PollStatus(poll.plan, handle, progress, poll.expires)
 
-    async def _progress(self, query_id: str) -> float | None:
+    async def _progress(self, call: CallContext, query_id: str) -> float | None:
         progress = None
         with contextlib.suppress(LakehouseError):  # an engine process that has just ended
-            progress = await self._dispatcher.progress(query_id)
+            progress = await self._dispatcher.of(call.identity).progress(query_id)
         self._queries.measured(query_id, progress)
         return progress
 

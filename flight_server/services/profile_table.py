@@ -55,9 +55,7 @@ class ProfileTable:
 
     def rows(self, identity: Identity) -> Iterator[Sequence[object]]:
         """Yield a row for each index, each column in memory without one, and each profile without either."""
-        profiles = [
-            each.name for each in self.registry if each.is_profile and identity.may("read", each.name)
-        ]
+        profiles = [each.name for each in self.registry.visible(identity) if each.is_profile]
         active = self._active()
         records = self.catalog.vectors.all_indexes()
         busy = {record.bucket for record, _ in records} | {row["bucket"] for row in active.values()}

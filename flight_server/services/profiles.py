@@ -97,18 +97,18 @@ class ProfileService:
 
     async def _remove(self, bucket: Bucket, tell: Tell) -> Row:
         """Remove what a dropped profile has left; keys are buried first, as sweep does."""
-        await self._dispatcher.vectors.deactivate(bucket.name)
-        catalog = self._datasets.catalog
+        await self._dispatcher.deactivate(bucket.name)
+        engine, catalog = self._dispatcher.over(bucket), self._datasets.catalog
         objects = size = 0
-        async for page in self._dispatcher.list(bucket.name, _OBJECTS_FOLDER):
+        async for page in engine.list(bucket.name, _OBJECTS_FOLDER):
             sizes = {item.key: item.bytes for item in page}
             dead = await self._committer.run(
                 lambda keys=[*sizes]: catalog.bury(keys, dry_run=False)  # type: ignore[misc]
             )  # not what another profile of that name, made meanwhile, has stored
-            await self._dispatcher.delete(bucket.name, dead)
+            await engine.delete(bucket.name, dead)
             objects, size = objects + len(dead), size + sum(sizes[key] for key in dead)
             tell({"objects": objects})
-        await self._dispatcher.clear(bucket.name)
+        await engine.clear(bucket.name)
         return {"objects": objects, "bytes": size}
 
     async def activate(self, identity: Identity, written: str, *, wait: bool) -> AsyncIterator[Row]:
@@ -117,7 +117,8 @@ class ProfileService:
         began, count, size = time.perf_counter(), 0, 0
         asked = self._asked(identity, bucket)
         if asked:
-            async with aclosing(self._dispatcher.vectors.activate(bucket.name, asked, wait=wait)) as rows:
+            vectors = self._dispatcher.of(identity).vectors
+            async with aclosing(vectors.activate(bucket.name, asked, wait=wait)) as rows:
                 async for row in rows:
                     count, size = count + 1, size + row["bytes"]
                     yield row
@@ -138,14 +139,14 @@ class ProfileService:
     async def deactivate(self, identity: Identity, written: str) -> Row:
         """Let go of all that a profile has in memory."""
         bucket = self._datasets.profile(identity, written)
-        entries, size = await self._dispatcher.vectors.deactivate(bucket.name)
+        entries, size = await self._dispatcher.deactivate(bucket.name)
         self._selected.put(bucket.name, float("-inf"))
         return {"profile": bucket.name.removeprefix(PROFILE_PREFIX), "entries": entries, "bytes": size}
 
     async def list(self, identity: Identity) -> AsyncIterator[Row]:
         """Yield the profiles that exist for a caller, in order of name, with what each has in memory."""
         active: dict[str, list[Row]] = {}
-        for row in await self._dispatcher.vectors.activations():
+        for row in await self._dispatcher.activations():
             active.setdefault(row["bucket"], []).append(row)
         indexes: dict[str, int] = {}
         for record, _ in await asyncio.to_thread(self._catalog.all_indexes):
@@ -187,7 +188,10 @@ class ProfileService:
 
 
 def _check_own(identity: Identity, name: str, done: str) -> None:
-    if not identity.is_admin and identity.name != name:
+    bucket = PROFILE_PREFIX + name
+    is_own = identity.name == name and identity.may("write", bucket)
+    if not is_own and not identity.may("admin", bucket):
         raise PermissionDeniedError(
-            f"profile {name} may be {done} by an admin, or by the identity of that name"
+            f"profile {name} may be {done} by an admin of {bucket}, or by the user of that name who may "
+            "write it"
         )

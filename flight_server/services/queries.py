@@ -189,13 +189,17 @@ class Queries:
 
     def cancel_session(self, call: CallContext) -> CancelStatus:
         """Cancel what the caller's session runs now. Raises NotFoundError when it runs nothing."""
-        found = [query for query in self._running.values() if query.session_id == call.session_id]
-        if not found:
+        if not self.cancel_running(call.session_id):
             raise NotFoundError("this session runs nothing that could be cancelled")
+        return CancelStatus.CANCELLED
+
+    def cancel_running(self, session_id: str) -> int:
+        """Cancel what a session runs now, and return how many queries that were."""
+        found = [query for query in self._running.values() if query.session_id == session_id]
         for query in found:
             self._cancelled.put(query.id, True)
             self._cancel(query)
-        return CancelStatus.CANCELLED
+        return len(found)
 
     def _cancel(self, query: Query) -> None:
         for execution in query.executions:

@@ -1,10 +1,9 @@
 """Queries: planned at a commit, then streamed by whoever holds the ticket."""
 
-import asyncio
 import itertools
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, closing, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,18 +24,19 @@ from flight_server.domain.recent import RecentMap
 from flight_server.domain.session import DICTIONARIES, StatementSession
 from flight_server.domain.staging import Snapshot
 from flight_server.domain.statement import Plan, SqlStatement
-from flight_server.errors import InvalidArgumentError, LakehouseError, StateLostError
+from flight_server.errors import InvalidArgumentError, LakehouseError
 from flight_server.frames.flight_data import encapsulate, parse
 from flight_server.frames.requests import TableName
 from flight_server.services.handles import Opened, Renewed
+from flight_server.services.kept_state import KeptState
 from flight_server.services.query_options import QueryOptions
-from flight_server.services.sessions import Session
 from flight_server.services.statement_resolution import StatementResolution
 from flight_server.services.statement_targets import StatementTargets
 from flight_server.services.transactions import Transaction
 
 _NO_FIELDS: bytes = pa.schema([]).serialize().to_pybytes()
 _KIND = "statement"
+_SESSION_FIELDS = ("session", "settings", "transaction", "has_state", "profile")
 _REMEMBERED_BYTES = 16 * 1024 * 1024
 _TICKET_SECONDS = 12 * 3600
 """How long a ticket is good for until it is renewed."""
@@ -60,11 +60,10 @@ class QueryService:
         self._sessions = options.sessions
         self._verbs = options.verbs
         self._writes = options.writes
-        self._limits = options.limits
+        self._limits, self._admission = options.limits, options.admission
         self._names_by_sql: RecentMap[object, tuple[TableName, ...]] = RecentMap(_REMEMBERED_BYTES)
         self._planned: RecentMap[object, PlannedStatement] = RecentMap(_REMEMBERED_BYTES)
-        self._forgetting: set[asyncio.Task[None]] = set()
-        options.sessions.on_close(self._forget)
+        self._kept = KeptState(options.sessions, options.dispatcher)
 
     async def plan(
         self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes] = ()
@@ -187,9 +186,10 @@ class QueryService:
     ) -> None:
         """Run a statement of ours on a snapshot; without `targets` it changes temporary tables only."""
         query = self._queries.open(call, sql)
-        with self._queries.running(query) as execution, self._noting_loss(call):
+        with self._queries.running(query) as execution, self._kept.noting_loss(call):
             request = self._request(call, SqlStatement(sql), transaction, snapshot)
-            answer = await self._dispatcher.run(replace(request, execution=execution, targets=targets))
+            engine = self._dispatcher.of(call.identity)
+            answer = await engine.run(replace(request, execution=execution, targets=targets))
             if isinstance(answer, DoneStatement):
                 await self._done(call, answer, None, query.id)
 
@@ -213,8 +213,12 @@ class QueryService:
         known = None if parameters else self._known(request)
         if known is not None:
             return known
-        with self._noting_loss(call), closing(self._writes.targets(call, transaction, snapshot)) as targets:
-            planned = await self._dispatcher.plan(replace(request, parameters=parameters, targets=targets))
+        with (
+            self._kept.noting_loss(call),
+            closing(self._writes.targets(call, transaction, snapshot)) as targets,
+        ):
+            engine = self._dispatcher.of(call.identity)
+            planned = await engine.plan(replace(request, parameters=parameters, targets=targets))
         return planned if parameters else self._remembered(request, planned)
 
     async def _run_all(
@@ -249,8 +253,10 @@ class QueryService:
                 return known, transaction, snapshot
             targets = self._writes.targets(call, transaction, snapshot)
             try:
-                with self._noting_loss(call), closing(targets):
-                    answer = await self._dispatcher.run(replace(request, targets=targets))
+                with self._kept.noting_loss(call), closing(targets):
+                    async with self._admission.admitted(call.identity.name, "plan", statement.sql):
+                        engine = self._dispatcher.of(call.identity)
+                        answer = await engine.run(replace(request, targets=targets))
                 break
             except LakehouseError:
                 if not await self._writes.may_run_again(targets, transaction, attempt):
@@ -275,21 +281,6 @@ class QueryService:
                 self._planned.put(_key(request), planned, weight)
         return planned
 
-    @contextmanager
-    def _noting_loss(self, call: CallContext) -> Iterator[None]:
-        """Let a session go on without what an engine process has lost of it, once told what that is."""
-        try:
-            yield
-        except StateLostError as error:
-            session = self._sessions.find(call.session_id)
-            lost = ", ".join(map(str, session.holdings)) if session is not None else ""
-            if session is None or not lost:
-                raise StateLostError(
-                    "this statement reads what a session kept that has been closed since: run it again"
-                ) from error
-            session.holdings = ()
-            raise StateLostError(f"an engine process ended, and with it this session's {lost}") from error
-
     async def stream(
         self, call: CallContext, handle: bytes, measured: bool = False
     ) -> AsyncGenerator[bytes, None]:
@@ -312,11 +303,15 @@ class QueryService:
                 query_id=query.id if measured else None,
                 compression=call.compression,
             )
-            with self._noting_loss(call):
-                async with aclosing(self._dispatcher.stream(request)) as messages:
+            admitted = self._admission.admitted(call.identity.name, "stream", request.sql)
+            rows = self._dispatcher.of(call.identity).stream(request)
+            with self._kept.noting_loss(call):
+                async with admitted as work, aclosing(rows) as messages:
                     async for message in messages:
                         query.bytes += len(message)
+                        work.is_read = True
                         yield message
+                        work.is_read = False
 
     def _snapshot(
         self, call: CallContext, transaction_id: bytes | None
@@ -332,15 +327,10 @@ class QueryService:
         if fields["transaction"] is not None:
             transaction = self._transactions.get_read(call, bytes.fromhex(fields["transaction"]))
             snapshot = Snapshot(fields["commit"], tuple(transaction.changes[: fields["staged"]]))
-        session = StatementSession(
-            fields["session"],
-            fields["settings"],
-            fields["transaction"],
-            fields["has_state"],
-            fields["profile"],
-        )
+        session = StatementSession(*(fields[name] for name in _SESSION_FIELDS))
         shown = partial(self._verbs.options.show, call)
-        resolution = StatementResolution(self._names, call.identity, fields["path"], snapshot, shown)
+        path = self._names.readable(call.identity, fields["path"], snapshot)
+        resolution = StatementResolution(self._names, call.identity, path, snapshot, shown)
         return self._ahead(fields["sql"], resolution, session, opened.messages, self._timeout(call))
 
     def _request(
@@ -370,13 +360,6 @@ class QueryService:
         """Resolve the names that a text is known to hold; a session's own may mean other things there."""
         names = () if session.has_state else self._names_by_sql.get((sql, session.profile)) or ()
         return StatementRequest(sql, resolution, parameters, resolution.ahead(names), timeout, session)
-
-    def _forget(self, session: Session) -> None:
-        """Have dropped what an engine process keeps for a session that ends."""
-        if session.holdings:
-            task = asyncio.ensure_future(self._dispatcher.forget(session.id))
-            self._forgetting.add(task)
-            task.add_done_callback(self._forgetting.discard)
 
     def _session(self, call: CallContext) -> StatementSession:
         session = self._sessions.find(call.session_id)

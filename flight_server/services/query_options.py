@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from flight_server.dispatch.dispatcher import Dispatcher
 from flight_server.errors import InvalidArgumentError
+from flight_server.services.admission import Admission
 from flight_server.services.handles import Handles
 from flight_server.services.held import HeldMessages
 from flight_server.services.index_progress import IndexProgress
@@ -32,7 +33,8 @@ class QueryLimits:
         size = len(sql.encode())
         if size > self.statement_bytes:
             raise InvalidArgumentError(
-                f"the statement is {size} bytes long, at most {self.statement_bytes} are read"
+                f"the statement is {size} bytes long, at most {self.statement_bytes} are read: send rows by "
+                "a bulk ingest, and long values as parameters"
             )
 
 
@@ -50,5 +52,6 @@ class QueryOptions:
     verbs: SessionVerbs
     writes: Writes
     limits: QueryLimits
+    admission: Admission
     profiles: ProfileService
     index_progress: IndexProgress

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from flight_server.dispatch.dispatcher import Dispatcher, InspectedObject
+from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.dispatch.engine import InspectedObject
 from flight_server.domain import columns, declarations, partitions
 from flight_server.domain.bucket import Bucket
 from flight_server.domain.call import CallContext
@@ -82,7 +83,7 @@ class RegisterService:
         )
 
     def _bucket(self, call: CallContext, written: str) -> Bucket:
-        bucket = self._names.registry.resolve(
+        bucket = self._names.registry.known(
             self._names.namespace(call.identity, written, Snapshot(self._committer.newest())).bucket
         )
         if call.named_bucket not in (None, bucket.name):
@@ -114,7 +115,7 @@ class RegisterService:
         missing = []
         for key in keys:
             before = len(found)
-            async for page in self._dispatcher.list(bucket.name, key):
+            async for page in self._dispatcher.over(bucket).list(bucket.name, key):
                 found.update((item.key, None) for item in page if _counts(item.key, key))
             if len(found) == before and key not in found:
                 missing.append(key)
@@ -137,7 +138,7 @@ class RegisterService:
         footers: dict[str, InspectedObject] = {}
         for start in range(0, len(keys), _INSPECTED_AT_ONCE):
             chunk = keys[start : start + _INSPECTED_AT_ONCE]
-            found = await self._dispatcher.inspect([(bucket.name, key) for key in chunk])
+            found = await self._dispatcher.over(bucket).inspect([(bucket.name, key) for key in chunk])
             missing = [key for key, footer in zip(chunk, found, strict=True) if footer is None]
             if missing:
                 raise _missing(bucket, missing)

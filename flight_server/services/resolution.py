@@ -70,14 +70,18 @@ class Names:
         """
         others = (bucket.name for bucket in self.registry.configured)
         wanted = dict.fromkeys([*call.schemas, call.bucket, PRIMARY, *others])
-        return tuple(name for name in wanted if self.find_namespace(call.identity, name, snapshot))
+        return self.readable(call.identity, wanted, snapshot)
+
+    def readable(self, identity: Identity, namespaces: Iterable[str], snapshot: Snapshot) -> tuple[str, ...]:
+        """Return those of some namespaces that exist for a caller now."""
+        return tuple(name for name in namespaces if self.find_namespace(identity, name, snapshot))
 
     def visible(self, identity: Identity) -> Sequence[Bucket]:
         """Return the buckets that exist for a caller."""
         key = (identity, self.registry.epoch)
         known = self._visible.get(key)
         if known is None:
-            known = tuple(bucket for bucket in self.registry if identity.may("read", bucket.name))
+            known = tuple(self.registry.visible(identity))
             self._visible.put(key, known)
         return known
 
@@ -104,14 +108,14 @@ class Names:
 
     def may_change(self, identity: Identity, namespace: Namespace) -> bool:
         """Tell whether a caller may change datasets of a namespace that it can see."""
-        bucket = self.registry.resolve(namespace.bucket)
+        bucket = self.registry.known(namespace.bucket)
         return identity.may("write", bucket.name) and not bucket.read_only
 
     def check_change(self, identity: Identity, namespace: Namespace) -> None:
         """Refuse what may not be changed. Raises PermissionDeniedError or FailedPreconditionError."""
         if not identity.may("write", namespace.bucket):
             raise PermissionDeniedError(f"bucket {namespace.bucket} may be read by you but not written")
-        if self.registry.resolve(namespace.bucket).read_only:
+        if self.registry.known(namespace.bucket).read_only:
             raise FailedPreconditionError(f"bucket {namespace.bucket} is read-only")
 
     def namespace(self, identity: Identity, written: str, snapshot: Snapshot) -> Namespace:
@@ -128,7 +132,8 @@ class Names:
             return name == SYSTEM_SCHEMA or self.find_namespace(identity, name, snapshot) is not None
 
         made = {**self._made(snapshot.commit), **snapshot.namespaces}
-        names = [*dict.fromkeys([*self.registry.names, *made, SYSTEM_SCHEMA])]
+        buckets = (bucket.name for bucket in self.visible(identity))
+        names = [*dict.fromkeys([*buckets, *made, SYSTEM_SCHEMA])]
         return offer(fold_name(written), names, "schemas", is_seen, "FROM information_schema.schemata")
 
     def find_namespace(self, identity: Identity, written: str, snapshot: Snapshot) -> Namespace | None:

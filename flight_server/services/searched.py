@@ -28,7 +28,7 @@ class SearchedDatasets:
 
     def profile(self, identity: Identity, written: str) -> Bucket:
         """Return the bucket of a profile that the caller may read. Raises NotFoundError."""
-        return self.names.registry.profile(fold_name(written), lambda bucket: identity.may("read", bucket))
+        return self.names.registry.profile(identity, fold_name(written))
 
     def writable_profile(self, identity: Identity, written: str) -> Bucket:
         """Return the bucket of a profile that the caller may change.
@@ -76,7 +76,7 @@ class SearchedDatasets:
         made = self.catalog.list_namespaces(self.snapshot().commit)
         for space in made:
             if space.name == dataset.namespace:
-                return self.names.registry.resolve(space.bucket).name
+                return self.names.registry.known(space.bucket).name
         raise NotFoundError(f"schema {dataset.namespace} was dropped meanwhile")
 
     def named(

@@ -101,11 +101,11 @@ class SessionOptions:
     def _set_schema(self, call: CallContext, session: Session, value: str) -> None:
         session.schemas = (self._named(call, value),)
 
-    def _set_bucket(self, _call: CallContext, session: Session, value: str) -> None:
-        session.bucket = self._names.registry.resolve(value).name
+    def _set_bucket(self, call: CallContext, session: Session, value: str) -> None:
+        session.bucket = self._names.registry.resolve(call.identity, value).name
 
     def _set_profile(self, call: CallContext, session: Session, value: str) -> None:
-        found = self._names.registry.profile(value.lower())
+        found = self._names.registry.profile(call.identity, value.lower())
         session.profile = found.name.removeprefix(PROFILE_PREFIX)
         self._select(call.identity, session.profile)
 

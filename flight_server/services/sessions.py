@@ -2,10 +2,12 @@
 
 A session is found, in this order, by
   1. the bearer token minted at Handshake: signed, and it carries the session's id, so that a
-     worker which did not mint it makes the session anew;
-  2. the cookie, which holds such a token too; one that is not valid counts as none;
-  3. the peer's address, for anonymous callers on loopback (one connection keeps one address);
-  4. nothing: other anonymous callers get a session of their own, and a cookie to find it by.
+     worker which did not mint it makes the session anew. With authentication it also carries the
+     login, which is asked again at each call;
+  2. for callers who log in with every call, their login and connection;
+  3. the cookie of anonymous callers, which holds such a token too; one that is not valid counts as none;
+  4. the peer's address, for anonymous callers on loopback (one connection keeps one address);
+  5. nothing: other anonymous callers get a session of their own, and a cookie to find it by.
 
 A session ends when it is closed or when no call has used it for the idle time. A call in flight
 keeps it alive. Whoever holds state for a session registers with `on_close`.
@@ -16,10 +18,12 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from flight_server.domain.identity import Identity
+from flight_server.domain.login import Login
 from flight_server.domain.session import Holding
 from flight_server.errors import (
     FailedPreconditionError,
@@ -32,6 +36,7 @@ TOKEN_SECONDS = 7 * 86_400
 
 _LOOPBACK_PEERS = ("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D", "unix:")
 _SALT = "flight-server session"
+_INVALID = "the bearer token is not of this server or has expired; connect again"
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +47,9 @@ class Session:
     names are looked for first, `profile`, `statement_timeout` in seconds, `settings` of DuckDB. `holdings`
     say what an engine process keeps for it, `transaction_id` is the open transaction. `last_used` is a
     monotonic time in seconds, `created_at` in microseconds since 1970 UTC. `key` is what it was found by
-    (token or peer), None for a transient one. `left_at` is the monotonic time at which its last call ended,
+    (token, cookie, login with peer, or peer); `peer` is the address of the one connection that finds it, and
+    empty when others do too. `login` is what its caller proved, None for anonymous ones.
+    `left_at` is the monotonic time at which its last call ended,
     `has_expired` says that it ended because of that.
     """
 
@@ -50,6 +57,8 @@ class Session:
     principal: str
     key: str
     last_used: float
+    login: Login | None = None
+    peer: str = ""
     bucket: str | None = None
     schemas: tuple[str, ...] = ()
     profile: str | None = None
@@ -70,23 +79,28 @@ class Session:
 
     @property
     def holds_state(self) -> bool:
-        """Whether a client would notice that the session is gone."""
+        """Whether a client would notice that the session is gone; a login's token makes its session anew."""
         options = (self.bucket, self.profile, self.statement_timeout, self.transaction_id)
         is_set = any(option is not None for option in options)
-        return bool(self.was_minted or is_set or self.schemas or self.settings or self.holdings)
+        is_minted = self.was_minted and self.login is None
+        return bool(is_minted or is_set or self.schemas or self.settings or self.holdings)
 
 
 class SessionService:
     """Makes, finds and ends sessions; every method is O(1) and runs on the event loop's thread."""
 
-    def __init__(self, secret_keys: tuple[bytes, ...], idle_seconds: float, max_sessions: int) -> None:
-        """Sign with the last of `secret_keys`, accept all of them."""
+    def __init__(
+        self, secret_keys: tuple[bytes, ...], idle_seconds: float, max_sessions: int, max_own: int
+    ) -> None:
+        """Sign with the last of `secret_keys`, accept all; everybody who logs in has at most `max_own`."""
         self._serializer = URLSafeTimedSerializer(list(secret_keys), salt=_SALT)
         self._idle_seconds = idle_seconds
         self._max_sessions = max_sessions
+        self._max_own = max_own
         # least recently used first, so that expiry only looks at the front
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._by_key: dict[str, Session] = {}
+        self._by_principal: dict[str, OrderedDict[str, Session]] = {}
         self._callbacks: list[Callable[[Session], None]] = []
         self._enter_callbacks: list[Callable[[Session], None]] = []
 
@@ -102,25 +116,58 @@ class SessionService:
         """Register what is called with a session right before each of its calls."""
         self._enter_callbacks.append(callback)
 
-    def mint(self, principal: str) -> tuple[str, Session]:
+    def mint(self, principal: str, login: Login | None = None) -> tuple[str, Session]:
         """Make a session and the bearer token that finds it.
 
         Raises ResourceExhaustedError when there are too many sessions.
         """
         session_id = uuid.uuid4().hex
-        token = self._token(session_id, principal)
-        session = self._add(session_id, principal, token)
+        token = self._token(session_id, principal, login)
+        session = self._add(session_id, principal, token, login)
         session.was_minted = True
         return token, session
 
+    def logged_in(self, token: str) -> Session | None:
+        """Return the session of somebody who logged in at a handshake; None for any other token.
+
+        Whether the login is still good is for the caller to ask. Raises ResourceExhaustedError when the
+        session has to be made and there are too many.
+        """
+        session = self._by_key.get(token)
+        if session is None:
+            try:
+                session = self._verified(token)
+            except UnauthenticatedError:
+                return None
+        if session.login is None or not session.was_minted:
+            return None
+        self._touch(session)
+        self._expire()
+        return session
+
+    def connected(self, principal: str, login: Login, peer: str) -> tuple[Session, bool]:
+        """Return the session of somebody who logs in with every call on a connection, and if it is a new one.
+
+        Raises ResourceExhaustedError when it has to be made and there are too many.
+        """
+        key = "\n".join((peer, principal, login.kind, login.reference))
+        known = self._by_key.get(key)
+        session = known or self._add(uuid.uuid4().hex, principal, key, login)
+        session.peer, session.login = peer, login
+        self._touch(session)
+        self._expire()
+        return session, known is None
+
     def resume(self, token: str | None, cookie: str | None, peer: str, principal: str) -> Session:
-        """Return the session of a call by its token, cookie or loopback peer; else a new one, see `is_new`.
+        """Return an anonymous call's session by its token, cookie or loopback peer; else a new one: `is_new`.
 
         Raises UnauthenticatedError for a forged or expired token, ResourceExhaustedError when the
         session has to be made and there are too many.
         """
         if token is not None:
             session = self._by_key.get(token) or self._verified(token)
+            if session.login is not None:
+                raise UnauthenticatedError(_INVALID)
         else:
             session = self._of_cookie(cookie) or self._anonymous(peer, principal)
         self._touch(session)
@@ -141,10 +188,13 @@ class SessionService:
             session = self._add(session_id, principal, self._token(session_id, principal))
             session.is_new = True
             return session
-        return self._by_key.get(peer) or self._add(uuid.uuid4().hex, principal, peer)
+        session = self._by_key.get(peer) or self._add(uuid.uuid4().hex, principal, peer)
+        session.peer = peer
+        return session
 
-    def _token(self, session_id: str, principal: str) -> str:
-        token: str = self._serializer.dumps([session_id, principal])
+    def _token(self, session_id: str, principal: str, login: Login | None = None) -> str:
+        carried: list[Any] = [session_id, principal]
+        token: str = self._serializer.dumps(carried if login is None else [*carried, login.written()])
         return token
 
     def get(self, session_id: str) -> Session:
@@ -164,15 +214,28 @@ class SessionService:
         return [session for session in known if identity.is_admin or session.principal == identity.name]
 
     def idle_peers(self, seconds: float) -> dict[str, str]:
-        """Return the peers of sessions that no call has used for some seconds → the sessions' ids."""
+        """Return the sessions that no call of their one connection has used for some seconds: id → peer."""
         before = time.monotonic() - seconds
         return {
-            session.key: session.id
+            session.id: session.peer
             for session in self._sessions.values()
-            if session.key.startswith(_LOOPBACK_PEERS)
+            if session.peer.startswith(_LOOPBACK_PEERS)
             and session.last_used < before
             and not session.active_calls
         }
+
+    def of_logins(self) -> list[Session]:
+        """Return the sessions of those who have logged in."""
+        return [session for session in self._sessions.values() if session.login is not None]
+
+    def close_refused(self, is_good: Callable[[Login], bool]) -> list[str]:
+        """End the sessions whose logins are no longer good, and return their ids."""
+        logins = {session.login for session in self._sessions.values() if session.login is not None}
+        refused = {login for login in logins if not is_good(login)}
+        ids = [session.id for session in self._sessions.values() if session.login in refused]
+        for session_id in ids:
+            self.close(session_id)
+        return ids
 
     def enter(self, session: Session) -> None:
         """Note that a call of the session begins; `leave` must follow."""
@@ -193,32 +256,39 @@ class SessionService:
         if session is None:
             return
         self._by_key.pop(session.key, None)
+        own = self._by_principal[session.principal]
+        own.pop(session.id, None)
+        if not own:
+            del self._by_principal[session.principal]
         for callback in self._callbacks:
             callback(session)
 
     def _verified(self, token: str) -> Session:
         try:
-            session_id, principal = self._serializer.loads(token, max_age=TOKEN_SECONDS)
-        except (BadData, ValueError, TypeError) as error:
-            raise UnauthenticatedError(
-                "the bearer token is not of this server or has expired; connect again"
-            ) from error
-        session = self._add(session_id, principal, token)
+            session_id, principal, *rest = self._serializer.loads(token, max_age=TOKEN_SECONDS)
+            login = Login.read(*rest) if rest else None
+        except (BadData, ValueError, TypeError, KeyError) as error:
+            raise UnauthenticatedError(_INVALID) from error
+        session = self._add(session_id, principal, token, login)
         session.was_minted = True
         return session
 
-    def _add(self, session_id: str, principal: str, key: str) -> Session:
+    def _add(self, session_id: str, principal: str, key: str, login: Login | None = None) -> Session:
         self._expire()
+        if login is not None and len(self._by_principal.get(principal, ())) >= self._max_own:
+            self._evict_own(principal)
         if len(self._sessions) >= self._max_sessions:
             self._evict()
-        session = Session(session_id, principal, key, time.monotonic())
+        session = Session(session_id, principal, key, time.monotonic(), login)
         self._sessions[session_id] = session
         self._by_key[key] = session
+        self._by_principal.setdefault(principal, OrderedDict())[session_id] = session
         return session
 
     def _touch(self, session: Session) -> None:
         session.last_used = time.monotonic()
         self._sessions.move_to_end(session.id)
+        self._by_principal[session.principal].move_to_end(session.id)
 
     def _expire(self) -> None:
         oldest_allowed = time.monotonic() - self._idle_seconds
@@ -240,4 +310,14 @@ class SessionService:
                 return
         raise ResourceExhaustedError(
             f"the server has its maximum of {self._max_sessions} sessions; close some and try again"
+        )
+
+    def _evict_own(self, principal: str) -> None:
+        """Make room for somebody by ending the oldest own session that its token can bring back."""
+        for session in self._by_principal[principal].values():
+            if not session.holds_state and not session.active_calls:
+                self.close(session.id)
+                return
+        raise ResourceExhaustedError(
+            f"{principal} has the maximum of {self._max_own} sessions; close some and try again"
         )

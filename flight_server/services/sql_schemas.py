@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.domain.identity import Identity
 from flight_server.domain.recent import RecentMap
 from flight_server.domain.sql_types import column_metadata, encoded, with_type_names
 
@@ -43,10 +44,10 @@ class SqlSchemas:
         self._types: RecentMap[Any, SqlColumnType] = RecentMap(_REMEMBERED)
         self._known: RecentMap[bytes, SqlSchema] = RecentMap(_REMEMBERED)
 
-    async def get(self, stored: Iterable[bytes | None]) -> dict[bytes | None, SqlSchema]:
+    async def get(self, identity: Identity, stored: Iterable[bytes | None]) -> dict[bytes | None, SqlSchema]:
         """Return SQL's schema of each stored one (encapsulated IPC messages); None has no columns.
 
-        All types that are new are asked of an engine process in one question.
+        All types that are new are asked of the caller's engine process in one question.
         """
         found: dict[bytes | None, SqlSchema] = {None: SqlSchema(pa.schema([]), ())}
         unseen: dict[bytes, pa.Schema] = {}
@@ -56,7 +57,7 @@ class SqlSchemas:
                 found[message] = known
             elif message is not None and message not in unseen:
                 unseen[message] = pa.ipc.read_schema(pa.py_buffer(message))
-        types = await self._sql_types(kind for schema in unseen.values() for kind in schema.types)
+        types = await self._sql_types(identity, (kind for schema in unseen.values() for kind in schema.types))
         for message, schema in unseen.items():
             columns = tuple(types[kind] for kind in schema.types)
             fields = [
@@ -67,13 +68,13 @@ class SqlSchemas:
             self._known.put(message, found[message])
         return found
 
-    async def _sql_types(self, kinds: Iterable[Any]) -> dict[Any, SqlColumnType]:
+    async def _sql_types(self, identity: Identity, kinds: Iterable[Any]) -> dict[Any, SqlColumnType]:
         known = {kind: self._types.get(kind) for kind in kinds}
         unseen = [kind for kind, column in known.items() if column is None]
         found = {kind: column for kind, column in known.items() if column is not None}
         if unseen:
             asked = pa.schema([pa.field(str(at), kind) for at, kind in enumerate(unseen)])
-            message, names = await self._dispatcher.types(asked.serialize().to_pybytes())
+            message, names = await self._dispatcher.of(identity).types(asked.serialize().to_pybytes())
             answered = pa.ipc.read_schema(pa.py_buffer(message)).types
             for kind, sql_type, name in zip(unseen, answered, names, strict=True):
                 found[kind] = SqlColumnType(sql_type, name, encoded(column_metadata(name)))

@@ -84,7 +84,7 @@ class StatementResolution:
             return self._system(name)
         dataset = self._names.find(spaces, table, self._snapshot)
         if dataset is None:
-            self._names.registry.check_profiles(spaces)
+            self._names.registry.check_profiles(self._identity, spaces)
             raise self._names.missing(self._identity, name.path, self._snapshot)
         if name.version is None and name.at is None:
             return self.relation(dataset)
@@ -181,13 +181,13 @@ class StatementResolution:
     def _locate(self, dataset: Dataset, ref: ObjectRef) -> tuple[str, str]:
         bucket, written, key = self._names.registry.locate(ref.bucket, ref.key)
         name = display_name(dataset.namespace, dataset.name)
+        if not self._identity.may("read", bucket or written):
+            raise self._names.missing(self._identity, (name,), self._snapshot)
         if bucket is None:
             raise FailedPreconditionError(
                 f"objects of {name} lie in bucket {written!r}, which is not configured: "
                 "add it to the configuration, or make it an alias"
             )
-        if not self._identity.may("read", bucket):
-            raise self._names.missing(self._identity, (name,), self._snapshot)
         return bucket, key
 
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from flight_server.domain import declarations
-from flight_server.domain.bucket import RESERVED_NAMES
+from flight_server.domain.bucket import PROFILE_PREFIX, RESERVED_NAMES
 from flight_server.domain.dataset import (
     ChangeMode,
     Dataset,
@@ -50,7 +50,10 @@ Record = Callable[[Sequence[DatasetChange]], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Who changes what: `home` is where a bare name is created, `bucket` where a schema is."""
+    """Who changes what: `home` is where a bare name is created, `bucket` where a schema is.
+
+    `room` tells how many bytes more a bucket may get, None for any number.
+    """
 
     names: Names
     identity: Identity
@@ -58,6 +61,7 @@ class Writer:
     home: str
     bucket: str
     reservations: Reservations
+    room: Callable[[str], int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +137,15 @@ class StatementTargets:
         objects = tuple(said.TargetObject(*place, ref.rows, ref.schema or schema) for ref, place in located)
         return said.Target(
             True, dataset.kind, dataset.id, namespace.name, dataset.name, namespace.bucket, version, relation,
-            schema, objects,
+            schema, objects, self._writer.room(namespace.bucket),
         )  # fmt: skip
 
     def _place(self, namespace: Namespace, table: str) -> said.Target:
         key = (namespace.name, fold_name(table))
         dataset_id = self._new.setdefault(key, str(uuid.uuid4()))
         self._tell(dataset_id, _Target(namespace, table, None, b""))
-        return said.Target(False, Kind.TABLE, dataset_id, namespace.name, table, namespace.bucket)
+        room = self._writer.room(namespace.bucket)
+        return said.Target(False, Kind.TABLE, dataset_id, namespace.name, table, namespace.bucket, room=room)
 
     def _tell(self, dataset_id: str, target: _Target) -> None:
         if dataset_id not in self._told:
@@ -155,7 +160,7 @@ class StatementTargets:
         writer = self._writer
         found = self._names.find_namespace(writer.identity, name, writer.snapshot)
         if found is None:
-            _check_namespace_name(name)
+            self._check_new_namespace(name)
             place = Namespace(fold_name(name), writer.bucket)
             self._names.check_change(writer.identity, place)
             return said.Namespace(False, place.name, place.bucket)
@@ -178,9 +183,19 @@ class StatementTargets:
         found = self._names.find_namespace(writer.identity, name, writer.snapshot)
         if mode is ChangeMode.DROP and found is not None and found.name == found.bucket:
             raise FailedPreconditionError(f"schema {name} is that of a bucket and cannot be dropped")
-        place = found or Namespace(name, change.bucket)
+        if found is None and mode is ChangeMode.DROP:
+            raise NotFoundError(f"no schema {name!r}")
+        if found is None:
+            self._check_new_namespace(name)
+        place = found or Namespace(name, writer.bucket)
         self._names.check_change(writer.identity, place)
         return DatasetChange(name, "", place.bucket, mode, "", None, b"", (), kind=Kind.SCHEMA)
+
+    def _check_new_namespace(self, name: str) -> None:
+        """Refuse names that a new schema cannot have, among them those of buckets that others see."""
+        _check_namespace_name(name)
+        if self._names.registry.find(fold_name(name)) is not None:
+            raise AlreadyExistsError(f"schema {fold_name(name)} already exists: choose another name")
 
     def _dataset_change(self, change: said.StatementChange) -> DatasetChange:
         target = self._told.get(change.dataset_id)
@@ -222,6 +237,10 @@ def _has_keys(schema: bytes) -> bool:
 
 
 def _check_namespace_name(name: str) -> None:
+    if fold_name(name).startswith(PROFILE_PREFIX):
+        raise InvalidArgumentError(
+            f"{name[:80]!r} is kept for a profile's bucket, whose schema comes with it: choose another"
+        )
     if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable() or fold_name(name) in RESERVED_NAMES:
         raise InvalidArgumentError(
             f"{name[:80]!r} cannot be the name of a schema: 1 to {MAX_NAME_LENGTH} printable characters, and "

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from flight_server.catalog.store import Catalog
-from flight_server.dispatch.dispatcher import Dispatcher, ListedObject
+from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.dispatch.engine import ListedObject
 from flight_server.domain import faults
 from flight_server.domain.bucket import Bucket, BucketRegistry
 from flight_server.domain.dataset import ExpiredObject, ExpiryRule
@@ -69,7 +70,10 @@ class SweepService:
         `tell` is called for every thousand objects or so that a bucket is found to have.
         Raises PermissionDeniedError without admin on every bucket that is swept.
         """
-        buckets = [self.registry.resolve(asked.bucket)] if asked.bucket is not None else [*self.registry]
+        if asked.bucket is not None:
+            buckets = [self.registry.resolve(identity, asked.bucket)]
+        else:
+            buckets = [*self.registry]
         if not all(identity.may("admin", bucket.name) for bucket in buckets):
             raise PermissionDeniedError("sweep removes objects: it needs admin on every bucket it sweeps")
         writable = [bucket for bucket in buckets if not bucket.read_only]
@@ -93,7 +97,7 @@ class SweepService:
         doomed: dict[str, list[ExpiredObject]] = {}
         for item in expired.objects:
             bucket = self.registry.canonical(item.bucket)
-            if bucket not in known or self.registry.resolve(bucket).read_only:
+            if bucket not in known or self.registry.known(bucket).read_only:
                 kept += 1
                 continue
             doomed.setdefault(bucket, []).append(item)
@@ -101,7 +105,7 @@ class SweepService:
         if not asked.dry_run:
             faults.reach(faults.Place.SWEEP_BURIED)
             for bucket, objects in doomed.items():
-                await self.dispatcher.delete(bucket, [item.key for item in objects])
+                await self.dispatcher.over(bucket).delete(bucket, [item.key for item in objects])
             faults.reach(faults.Place.SWEEP_DELETED)
         return {
             "versions": expired.versions,
@@ -112,7 +116,7 @@ class SweepService:
 
     async def _sweep_bucket(self, bucket: Bucket, asked: Sweep, count: _Count, tell: Tell) -> None:
         seen = 0
-        async for page in self.dispatcher.list(bucket.name, _OBJECTS_FOLDER):
+        async for page in self.dispatcher.over(bucket).list(bucket.name, _OBJECTS_FOLDER):
             seen += len(page)
             if seen >= _TOLD_OBJECTS:
                 tell({"bucket": bucket.name, "objects": seen})
@@ -126,7 +130,7 @@ class SweepService:
                 count.add(old[key].bytes)
             if dead and not asked.dry_run:
                 faults.reach(faults.Place.SWEEP_BURIED)
-                await self.dispatcher.delete(bucket.name, dead)
+                await self.dispatcher.over(bucket).delete(bucket.name, dead)
                 faults.reach(faults.Place.SWEEP_DELETED)
 
     def _unused(self, page: Sequence[ListedObject], older_than: float) -> list[ListedObject]:

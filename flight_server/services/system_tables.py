@@ -85,7 +85,7 @@ class SystemTables:
 
     def buckets(self, identity: Identity, _after: int | None) -> tuple[_Rows, None]:
         """Read `sys.buckets`."""
-        readable = [bucket for bucket in self._registry if identity.may("read", bucket.name)]
+        used = self._catalog.quotas.used()
         rows = [
             (
                 bucket.name,
@@ -93,8 +93,10 @@ class SystemTables:
                 bucket.read_only,
                 bucket.is_profile,
                 not bucket.read_only and identity.may("write", bucket.name),
+                sum(used.get(name, 0) for name in (bucket.name, *bucket.aliases)),
+                bucket.quota_bytes,
             )
-            for bucket in readable
+            for bucket in self._registry.visible(identity)
         ]
         return rows, None
 
@@ -128,7 +130,7 @@ class SystemTables:
     def commits(self, identity: Identity, after: int | None) -> tuple[_Rows, int | None]:
         """Read `sys.commits`; a commit is shown to those who may read every dataset it changed."""
         found, following = self._next("commits", after)
-        if not found or identity.may("read", "*"):
+        if not found or identity.is_admin:
             return found, following
         changed = self._catalog.commit_buckets(found[0][0], found[-1][0])
         rows = [
@@ -195,6 +197,8 @@ SYSTEM_TABLES: dict[str, SystemTable] = {
                 "read_only": pa.bool_(),
                 "is_profile": pa.bool_(),
                 "may_write": pa.bool_(),
+                "used_bytes": pa.int64(),
+                "quota_bytes": pa.int64(),
             }
         ),
         SystemTables.buckets,

@@ -134,7 +134,7 @@ class TableService:
         snapshot = self._listing.snapshot(call)
         for namespaces in (before, behind):
             if namespaces is behind and SYSTEM_SCHEMA in schemas and SYSTEM_TABLE in types:
-                columns = await self._system_page(is_named)
+                columns = await self._system_page(call, is_named)
                 # ADBC's get_table_schema looks no further than the first batch: none may be empty.
                 if columns[0]:
                     yield columns
@@ -175,7 +175,7 @@ class TableService:
         types = [_type(dataset) for dataset in page]
         columns: list[list[Any]] = [[CATALOG] * len(page), spaces, names, types]
         if with_schemas:
-            known = await self._sql_schemas.get(dataset.schema for dataset in page)
+            known = await self._sql_schemas.get(call.identity, (dataset.schema for dataset in page))
             fixed = {space: self._is_fixed(call, space) for space in set(spaces)}
             places = [
                 Place(item.namespace, item.name, fixed[item.namespace] or item.kind == Kind.VIEW)
@@ -192,9 +192,9 @@ class TableService:
         found = self._names.find_namespace(call.identity, space, self._listing.snapshot(call))
         return found is None or not self._names.may_change(call.identity, found)
 
-    async def _system_page(self, is_named: Callable[[str], bool]) -> list[list[Any]]:
+    async def _system_page(self, call: CallContext, is_named: Callable[[str], bool]) -> list[list[Any]]:
         names = sorted(filter(is_named, self._system))
-        known = await self._sql_schemas.get(self._system[name] for name in names)
+        known = await self._sql_schemas.get(call.identity, (self._system[name] for name in names))
         count = len(names)
         places = [Place(SYSTEM_SCHEMA, name, is_read_only=True) for name in names]
         schemas = [declared(table_schema(known[self._system[place.name]], place), None) for place in places]

@@ -4,7 +4,8 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from flight_server.dispatch.dispatcher import Dispatcher, UploadRequest
+from flight_server.dispatch.dispatcher import Dispatcher
+from flight_server.dispatch.engine import UploadRequest
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import ChangeMode, DatasetChange, IngestMode, Namespace
 from flight_server.domain.staging import Snapshot
@@ -13,6 +14,7 @@ from flight_server.errors import CallCancelledError, FailedPreconditionError, In
 from flight_server.services.query import QueryService
 from flight_server.services.reservations import Reservations
 from flight_server.services.resolution import Names
+from flight_server.services.rooms import room_left
 from flight_server.services.transactions import TransactionService
 
 _SCHEMAS = frozenset({None, "", "temp", "main"})
@@ -51,8 +53,9 @@ class TemporaryIngest:
         snapshot = self.transactions.snapshot(transaction)
         space = self._space(call, snapshot)
         with self.reservations.hold(dataset_id):
-            request = UploadRequest(space.bucket, dataset_id, b"")
-            async with self.dispatcher.upload(request, messages) as upload:
+            room = room_left(self.names, self.transactions, space.bucket)
+            request = UploadRequest(space.bucket, dataset_id, b"", room=room)
+            async with self.dispatcher.of(call.identity).upload(request, messages) as upload:
                 upload.refuse()
                 if await call.has_left():
                     raise CallCancelledError("the client went away before its upload was complete")

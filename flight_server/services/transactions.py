@@ -28,6 +28,7 @@ from flight_server.dispatch.dispatcher import Dispatcher
 from flight_server.domain import faults
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import DatasetChange
+from flight_server.domain.identity import Identity
 from flight_server.domain.recent import RecentMap
 from flight_server.domain.session import Verb
 from flight_server.domain.staging import Snapshot, settled
@@ -36,6 +37,8 @@ from flight_server.errors import (
     ConflictError,
     LakehouseError,
     NotFoundError,
+    PermissionDeniedError,
+    QuotaExceededError,
     StateLostError,
     UnavailableError,
 )
@@ -45,6 +48,8 @@ from flight_server.services.sessions import Session, SessionService
 
 _ID_BYTES = 16
 _REMEMBERED = 1_000
+_REFUSALS = (AlreadyExistsError, ConflictError, NotFoundError, PermissionDeniedError, QuotaExceededError)
+"""What a commit raises that was not made."""
 
 
 @dataclass(slots=True)
@@ -101,7 +106,7 @@ class TransactionService:
         """Begin a transaction in the call's session and return its id."""
         session = self._sessions.get(call.session_id)
         transaction = Transaction(secrets.token_bytes(_ID_BYTES), call.identity.name, session.id, is_sql)
-        transaction.sockets = self._sockets.of(session.key)
+        transaction.sockets = self._sockets.of(session.peer)
         self._open[transaction.id] = transaction
         session.transaction_id = transaction.id
         return transaction.id
@@ -152,14 +157,14 @@ class TransactionService:
             return None
         self._left.pop(left.id)
         self._left.pop(session.key)
-        left.session_id, left.sockets = session.id, self._sockets.of(session.key)
+        left.session_id, left.sockets = session.id, self._sockets.of(session.peer)
         self._open[left.id] = left
         session.transaction_id = left.id
         return left
 
     def _is_of_another(self, session: Session, transaction: Transaction) -> bool:
         """Tell whether another connection, whose address the session's has now, began a transaction."""
-        sockets = self._sockets.of(session.key) if transaction.sockets else frozenset()
+        sockets = self._sockets.of(session.peer) if transaction.sockets else frozenset()
         return bool(sockets) and sockets.isdisjoint(transaction.sockets)
 
     def joined(self, call: CallContext, transaction_id: bytes | None) -> Transaction | None:
@@ -211,7 +216,7 @@ class TransactionService:
             ended = replace(found)
             found.unit, found.snapshot, found.changes = secrets.token_bytes(_ID_BYTES), None, []
             found.is_aborted = False
-            await self._finish(ended, commit)
+            await self._finish(call.identity, ended, commit)
 
     def successor(self, call: CallContext, transaction_id: bytes) -> bytes | None:
         """Return the id itself while its transaction is open, else that of the session's open one."""
@@ -250,6 +255,12 @@ class TransactionService:
         self._expire()
         return min((o.snapshot for o in self._open.values() if o.snapshot is not None), default=None)
 
+    def staged_bytes(self, bucket: str) -> int:
+        """Return how many bytes the objects have that open transactions will commit to a bucket."""
+        self._expire()
+        staged = (change for open_ in self._open.values() for change in open_.changes)
+        return sum(stored.bytes for change in staged if change.bucket == bucket for stored in change.objects)
+
     def staged_keys(self) -> set[str]:
         """Return the keys of all objects that open transactions will commit."""
         self._expire()
@@ -272,9 +283,9 @@ class TransactionService:
         """Commit or roll back. Raises NotFoundError, or ConflictError when the commit is not possible."""
         transaction = self.get(call, transaction_id)
         self._forget(transaction)
-        await self._finish(transaction, commit)
+        await self._finish(call.identity, transaction, commit)
 
-    async def _finish(self, transaction: Transaction, commit: bool) -> None:
+    async def _finish(self, identity: Identity, transaction: Transaction, commit: bool) -> None:
         is_done = False
         try:
             if commit:
@@ -283,7 +294,7 @@ class TransactionService:
                 await self._discard(transaction.changes)
                 faults.reach(faults.Place.TRANSACTION_DISCARDED)
             elif transaction.changes:
-                await self._commit(transaction)
+                await self._commit(identity, transaction)
             is_done = commit
         finally:
             session = self._sessions.find(transaction.session_id)
@@ -292,13 +303,14 @@ class TransactionService:
                 with suppress(UnavailableError, StateLostError):
                     session.holdings = await self._dispatcher.settle(session.id, is_done)
 
-    async def _commit(self, transaction: Transaction) -> None:
+    async def _commit(self, identity: Identity, transaction: Transaction) -> None:
         names = ", ".join(dict.fromkeys(change.name or change.namespace for change in transaction.changes))
         self._committed.put(transaction.unit, transaction)
         changes, superseded = settled(transaction.changes)
         try:
+            _check_grants(identity, changes)
             made = await self._committer.commit(changes, transaction.principal, f"transaction: {names}")
-        except (AlreadyExistsError, ConflictError, NotFoundError):
+        except _REFUSALS:
             # Any other error leaves open whether the commit was made: then sweep decides.
             await self._discard(transaction.changes)
             raise
@@ -322,7 +334,7 @@ class TransactionService:
         for bucket, keys in doomed.items():
             if keys:
                 with suppress(LakehouseError):
-                    await self._dispatcher.delete(bucket, keys)
+                    await self._dispatcher.over(bucket).delete(bucket, keys)
 
     def _forget(self, transaction: Transaction) -> None:
         del self._open[transaction.id]
@@ -344,3 +356,12 @@ class TransactionService:
         """Let idle transactions go of what is in the way of others."""
         for transaction in self._open.values():
             self._check_idle(transaction)
+
+
+def _check_grants(identity: Identity, changes: Sequence[DatasetChange]) -> None:
+    """Refuse changes of buckets that a caller may write no longer. Raises PermissionDeniedError."""
+    for change in changes:
+        if not identity.may("write", change.bucket):
+            raise PermissionDeniedError(
+                f"bucket {change.bucket} may not be written by you any more: the transaction was rolled back"
+            )

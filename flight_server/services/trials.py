@@ -96,9 +96,10 @@ class TrialService:
         bucket = self.datasets.writable_profile(identity, asked.profile)
         dataset = self.datasets.table(identity, bucket, asked.table)
         metric = self._metric(dataset)
+        searched = self.datasets.searched(identity, dataset)
         async with self.engine.working() as dispatcher:
-            column, truth = await dispatcher.vectors.truth(
-                self.datasets.searched(identity, dataset), metric, TRUTH_K, _stream(asked.queries), tell
+            column, truth = await dispatcher.over(*searched.buckets).vectors.truth(
+                searched, metric, TRUTH_K, _stream(asked.queries), tell
             )
         of = _EvalRows(asked.name, self._next_version(bucket), dataset)
         queries = of.rows(asked.queries, EVAL_QUERIES)
@@ -135,7 +136,7 @@ class TrialService:
         request = self._request(identity, bucket, run)
         try:
             async with self.engine.working() as dispatcher:
-                measured = await dispatcher.vectors.trial(request, tell)
+                measured = await dispatcher.over(*request.buckets).vectors.trial(request, tell)
         except LakehouseError as error:
             await self._note_end(identity, bucket, run, "failed", error.message)
             raise
@@ -164,7 +165,7 @@ class TrialService:
         bucket = self.datasets.writable_profile(identity, profile)
         journal = self.datasets.searched(identity, self.datasets.table(identity, bucket, TRIALS_DATASET))
         async with self.engine.working() as dispatcher:
-            row = await dispatcher.vectors.journal_row(journal, trial_id)
+            row = await dispatcher.over(*journal.buckets).vectors.journal_row(journal, trial_id)
         report = await self.indexes.create(identity, _promoted(profile, trial_id, row), tell)
         now = datetime.now(UTC)
         sql = (

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import DatasetChange
@@ -11,6 +12,7 @@ from flight_server.domain.staging import Snapshot
 from flight_server.services.commits import Committer
 from flight_server.services.reservations import Reservations
 from flight_server.services.resolution import Names
+from flight_server.services.rooms import room_left
 from flight_server.services.statement_resolution import StatementResolution
 from flight_server.services.statement_targets import Record, StatementTargets, Writer, summary
 from flight_server.services.transactions import Transaction, TransactionService
@@ -51,7 +53,15 @@ class Writes:
 
         path = self.names.search_path(call, snapshot)
         resolution = StatementResolution(self.names, call.identity, path, snapshot)
-        writer = Writer(self.names, call.identity, snapshot, call.namespace, call.bucket, self.reservations)
+        writer = Writer(
+            self.names,
+            call.identity,
+            snapshot,
+            call.namespace,
+            call.bucket,
+            self.reservations,
+            partial(room_left, self.names, self.transactions),
+        )
         return StatementTargets(resolution, writer, record or make)
 
     async def may_run_again(

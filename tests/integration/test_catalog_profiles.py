@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from flight_server.catalog.store import Catalog
-from flight_server.domain.dataset import ChangeMode, DatasetChange, StoredObject
+from flight_server.catalog.summaries import FORGOTTEN
+from flight_server.domain.dataset import ChangeMode, DatasetChange, Kind, StoredObject
 from flight_server.domain.vector import IndexKind, IndexRecord, Metric
 from flight_server.errors import AlreadyExistsError, ConflictError, FailedPreconditionError, NotFoundError
 
@@ -71,13 +72,39 @@ def test_a_drop_forgets_all_of_a_bucket_and_refuses_what_comes_too_late(catalog:
         catalog.commit([change(BUCKET, "2")], "local", "")
 
 
+def test_words_about_what_was_dropped_do_not_stay_in_commits_that_others_see(catalog: Catalog) -> None:
+    catalog.vectors.create_profile("ann", "local")
+    other = DatasetChange("testing", "t", "testing", ChangeMode.CREATE, "d2", None, b"s", ())
+    (alone,) = catalog.commit([other], "local", "create testing.t")
+    (both, _) = catalog.commit(
+        [replace(other, mode=ChangeMode.APPEND, base_version=1), change(BUCKET, "1")], "local", "t, docs"
+    )
+    assert catalog.commit_buckets(both.commit, both.commit) == {both.commit: {"testing", BUCKET}}
+    catalog.vectors.drop_profile("ann", "local")
+    assert catalog.commit_buckets(both.commit, both.commit) == {both.commit: {"testing"}}
+    summaries = {row.id: row.summary for row in catalog.system_rows("commits", None, 100)}
+    assert (summaries[alone.commit], summaries[both.commit]) == ("create testing.t", FORGOTTEN)
+
+
+def test_commits_of_a_schema_that_was_there_before_are_nobodys(catalog: Catalog) -> None:
+    space = DatasetChange("s", "", "testing", ChangeMode.CREATE, "", None, b"", (), kind=Kind.SCHEMA)
+    table = DatasetChange("s", "secret", "testing", ChangeMode.CREATE, "d2", None, b"s", ())
+    catalog.commit([space], "local", "")
+    (made,) = catalog.commit([table], "local", "create s.secret")
+    assert catalog.commit_buckets(made.commit, made.commit) == {made.commit: {"testing"}}
+    catalog.commit([replace(table, mode=ChangeMode.DROP, base_version=1)], "local", "")
+    catalog.commit([replace(space, mode=ChangeMode.DROP)], "local", "")
+    catalog.commit([replace(space, bucket="other")], "local", "")
+    assert catalog.commit_buckets(made.commit, made.commit) == {}
+
+
 def test_objects_that_others_use_keep_a_profile(catalog: Catalog) -> None:
     catalog.vectors.create_profile("ann", "local")
     other = DatasetChange("testing", "t", BUCKET, ChangeMode.CREATE, "d2", None, b"s", ())
     catalog.commit([replace(other, bucket="testing")], "local", "")
     moved = replace(other, mode=ChangeMode.APPEND, base_version=1, objects=change(BUCKET, "1").objects)
     catalog.commit([moved], "local", "")
-    with pytest.raises(FailedPreconditionError, match=r"among them testing\.t"):
+    with pytest.raises(FailedPreconditionError, match="belong to 1 datasets elsewhere"):
         catalog.vectors.drop_profile("ann", "local")
     assert catalog.vectors.profiles_since(0) == [("ann", True)]
 

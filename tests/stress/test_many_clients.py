@@ -1,6 +1,7 @@
 """Two servers on one catalog, stops under load, and hundreds of clients that stand still."""
 
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.flight
 import pytest
 
-from flight_server.testing import serve
+from flight_server.testing import Server, serve
 from tests import flight_sql
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(600)]
@@ -19,6 +20,7 @@ pytestmark = [pytest.mark.stress, pytest.mark.timeout(600)]
 COMMITS = 200
 STOPS = 20
 STALLED = 500
+IDLE = 60
 
 
 def append(client: pyarrow.flight.FlightClient, name: str, table: pa.Table) -> bytes:
@@ -75,13 +77,31 @@ def test_a_stop_under_load_breaks_no_stream(tmp_path: Path) -> None:
             assert server.process.wait(15) == 0
 
 
-def test_hundreds_that_stand_still_keep_nobody_waiting(tmp_path: Path) -> None:
+def usage(server: Server) -> tuple[int, int]:
+    """Return the MB and the threads that the server and its engine processes have now."""
+    megabytes = threads = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            text, stat = status.read_text(), (status.parent / "stat").read_text()
+        except OSError:
+            continue
+        if int(stat.rpartition(")")[2].split()[2]) == server.process.pid:
+            fields = dict(line.split(":", 1) for line in text.splitlines())
+            megabytes += int(fields["RssAnon"].split()[0]) // 1024
+            threads += int(fields["Threads"])
+    return megabytes, threads
+
+
+def test_hundreds_that_stand_still_keep_nobody_waiting_and_are_cut_off(tmp_path: Path) -> None:
     batch = pa.record_batch({"i": pa.array(range(1_000))})
-    with serve(data_dir=tmp_path) as server, ExitStack() as stack:
+    idle = {"read_idle": IDLE, "write_idle": IDLE, "heavy_statements": 2 * STALLED}
+    with serve(data_dir=tmp_path, limits=idle) as server, ExitStack() as stack:
         main = stack.enter_context(pyarrow.flight.connect(server.uri))
         append(main, "t", pa.table({"x": [1]}))
         sql = flight_sql.statement_query("SELECT i, i * 2 AS j FROM range(100000000) r(i)")
         ticket = main.get_flight_info(sql).endpoints[0].ticket
+        before = usage(server)
+        sockets = [socket.create_connection((server.host, server.port)) for _ in range(STALLED)]
         held = []
         for number in range(STALLED):
             # One connection each: streams that share one share its window too, and stall each other.
@@ -95,8 +115,20 @@ def test_hundreds_that_stand_still_keep_nobody_waiting(tmp_path: Path) -> None:
         began = time.monotonic()
         for _ in range(20):
             assert count(main, "t") == 1
-        assert time.monotonic() - began < 20
+        took, during = time.monotonic() - began, usage(server)
+        assert took < 20
         append(main, "t", pa.table({"x": [2]}))
+        time.sleep(IDLE + 10)
+        after = usage(server)
+        running = "sys.queries WHERE state = 'running' AND sql LIKE '%r(i)%' AND sql NOT LIKE '%sys.queries%'"
+        assert count(main, running) == 0
+        assert after[1] < before[1] + 50
+        assert during[0] < before[0] + 30 * STALLED
+        for silent in sockets:
+            silent.settimeout(10)
+            while silent.recv(1_024):  # what the server says first, then the end
+                pass
+            silent.close()
         for reader, _, _ in held:
             reader.cancel()
         held.clear()

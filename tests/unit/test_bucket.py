@@ -1,6 +1,7 @@
 import pytest
 
 from flight_server.domain.bucket import RESERVED_NAMES, Bucket, BucketRegistry, is_valid_name
+from flight_server.domain.identity import LOCAL, Grant, Identity
 from flight_server.errors import InvalidArgumentError, NotFoundError
 
 REGISTRY = BucketRegistry(
@@ -27,18 +28,28 @@ def test_name_is_not_valid(name: str) -> None:
 
 @pytest.mark.parametrize("written", ["", "data", "local", "primary"])
 def test_aliases_resolve_to_primary(written: str) -> None:
-    assert REGISTRY.resolve(written).name == "primary"
+    assert REGISTRY.resolve(LOCAL, written).name == "primary"
 
 
 def test_unknown_bucket_is_not_found_and_lists_the_valid_ones() -> None:
     with pytest.raises(NotFoundError, match="primary, testing, profile:user"):
-        REGISTRY.resolve("elsewhere")
+        REGISTRY.resolve(LOCAL, "elsewhere")
+
+
+@pytest.mark.parametrize("written", ["testing", "elsewhere"])
+def test_bucket_that_a_caller_may_not_read_is_as_one_that_is_not_there(written: str) -> None:
+    ann = Identity("ann", (Grant("profile:*", frozenset({"read"})),))
+    with pytest.raises(NotFoundError) as caught:
+        REGISTRY.resolve(ann, written)
+    assert caught.value.message == f"no bucket {written!r}; the buckets here are: profile:user"
+    with pytest.raises(NotFoundError, match="the profiles here are: none"):
+        REGISTRY.profile(Identity("bob", ()), "user")
 
 
 @pytest.mark.parametrize("written", ["../../etc", "a/b", "Testing", "x" * 500, "\0"])
 def test_text_that_is_no_name_is_an_invalid_argument(written: str) -> None:
     with pytest.raises(InvalidArgumentError, match="not a bucket name"):
-        REGISTRY.resolve(written)
+        REGISTRY.resolve(LOCAL, written)
 
 
 @pytest.mark.parametrize(

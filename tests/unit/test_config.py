@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from flight_server.config import ConfigError, Settings, load
+from flight_server.domain.identity import LOCAL
 
 
 def write(folder: Path, text: str) -> Path:
@@ -28,7 +29,7 @@ def test_defaults_are_local_and_have_three_buckets(tmp_path: Path) -> None:
         "testing": (tmp_path / "_testing").as_uri(),
         "profile:user": (tmp_path / "_profile_user").as_uri(),
     }
-    assert settings.registry().resolve("data").name == "primary"
+    assert settings.registry().resolve(LOCAL, "data").name == "primary"
     assert settings.catalog_url == f"sqlite:///{tmp_path}/catalog.db"
 
 
@@ -58,7 +59,7 @@ def test_buckets_come_as_json_from_the_environment(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("FLIGHT_SERVER__BUCKETS", json.dumps(buckets))
     registry = load(None, {}).registry()
     assert registry.names == ("primary", "profile:x")
-    assert registry.resolve("").uri == f"file://{tmp_path}/a%20b"
+    assert registry.resolve(LOCAL, "").uri == f"file://{tmp_path}/a%20b"
 
 
 def test_all_problems_of_all_sources_are_reported_together(
@@ -115,6 +116,12 @@ def test_all_problems_of_all_sources_are_reported_together(
         ("[buckets.primary]\nuri='/a'\n[buckets.sys]\nuri='/b'", "reserved are"),
         ("host = 'example.org'", "not a loopback address"),
         ("port = [", "is not TOML"),
+        ("[auth.jwt]\nissuer='x'\naudience='y'", "needs either a 'jwks_url' or a 'public_key_file'"),
+        ("[auth.jwt]\nisuer='x'", "unknown setting; known here: issuer, audience"),
+        ("[auth.jwt]\nissuer='x'\naudience='y'\npublic_key_file='k'\nalgorithms=['HS256']", "auth.jwt.algor"),
+        ("[auth]\nself_grants=['x=fly']", "'x=fly' is no grant"),
+        ("[tls]\ncertificate='/a'", "a 'certificate' needs its 'key'"),
+        ("[tls]\nclient_ca='/a'", "'client_ca' needs a 'certificate' of the server"),
     ],
 )
 def test_wrong_configuration_is_refused(toml: str, problem: str, tmp_path: Path) -> None:
@@ -129,7 +136,13 @@ def test_a_missing_file_is_a_problem_not_a_traceback(tmp_path: Path) -> None:
 def test_primary_keeps_its_aliases_unless_another_bucket_has_them(tmp_path: Path) -> None:
     toml = "[buckets.primary]\nuri='/a'\n[buckets.data]\nuri='/b'\n[buckets.c]\nuri='/c'\naliases=['local']"
     registry = load(write(tmp_path, toml), {}).registry()
-    assert [registry.resolve(name).name for name in ("", "data", "local")] == ["primary", "data", "c"]
+    assert [registry.resolve(LOCAL, name).name for name in ("", "data", "local")] == ["primary", "data", "c"]
+
+
+def test_values_that_may_be_secrets_are_not_shown(tmp_path: Path) -> None:
+    message = problems_of("[auth.jwt]\nissuer='x'\njwks_url='http://user:hidden@host'", tmp_path)
+    assert "auth.jwt.jwks_url" in message
+    assert "hidden" not in message
 
 
 def test_a_public_address_needs_the_explicit_word(tmp_path: Path) -> None:
@@ -140,3 +153,16 @@ def test_a_public_address_needs_the_explicit_word(tmp_path: Path) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().limits.sessions = 3
+
+
+def test_with_users_buckets_and_what_the_server_keeps_lie_apart(tmp_path: Path) -> None:
+    nested = (
+        f'[buckets.primary]\nuri = "{tmp_path}/data"\n[buckets.testing]\nuri = "{tmp_path}/data/_testing"\n'
+    )
+    assert load(write(tmp_path, nested), {"data_dir": tmp_path / "data"}).registry()
+    users = f'[auth]\nusers_file = "{tmp_path}/users.json"\n'
+    problems = problems_of(nested + users, tmp_path, data_dir=tmp_path / "data")
+    assert "buckets.testing.uri: lies in primary" in problems
+    assert "catalog.url: lies in bucket primary" in problems
+    assert "users_file" not in problems
+    assert load(write(tmp_path, users), {"data_dir": tmp_path / "data"}).auth.is_on

@@ -23,14 +23,16 @@ from flight_server.domain.statement import (
     SqlStatement,
 )
 from flight_server.errors import BY_NAME, InvalidArgumentError, NotFoundError
+from flight_server.flight.interceptors.authentication import Authentication
 from flight_server.flight.routes import Services
-from flight_server.flight.server import FlightServer, ServerOptions
+from flight_server.flight.server import Access, FlightServer, ServerOptions
 from flight_server.frames.flight_data import BatchFramer, parse, schema_message
 from flight_server.frames.requests import EngineFacts
 from flight_server.services.cancel import CancelService
 from flight_server.services.flights import Flight
 from flight_server.services.handles import Handles
 from flight_server.services.held import HeldMessages
+from flight_server.services.live_calls import LiveCalls
 from flight_server.services.metadata import MetadataService
 from flight_server.services.queries import Queries
 from flight_server.services.sessions import SessionService
@@ -224,7 +226,7 @@ REGISTRY = BucketRegistry(
 
 
 def _build_server(options: ServerOptions) -> tuple[FlightServer, WireServer]:
-    sessions = SessionService((b"old key", b"new key"), 60.0, 100_000)
+    sessions = SessionService((b"old key", b"new key"), 60.0, 100_000, 100_000)
     query, ingest = MemoryQuery(), MemoryIngest()
     memory: Any = Services
     memory_query: Any = query
@@ -253,7 +255,8 @@ def _build_server(options: ServerOptions) -> tuple[FlightServer, WireServer]:
         embedding=None,
         trials=None,
     )
-    server = FlightServer(build_routes(services), sessions, profiles, options)
+    access = Access(Authentication(sessions), LiveCalls(100))
+    server = FlightServer(build_routes(services), access, profiles, options)
     return server, WireServer(0, sessions, query, ingest)
 
 

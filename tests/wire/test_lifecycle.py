@@ -63,3 +63,19 @@ def test_too_large_messages_are_refused(build_server):
             await server.stop()
 
     assert asyncio.run(run()) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_handshake_that_does_not_end_is_ended(build_server, monkeypatch):
+    monkeypatch.setattr("flight_server.flight.interceptors.handshake.LONGEST_SECONDS", 0.2)
+
+    async def run() -> grpc.StatusCode:
+        server, _ = build_server(ServerOptions(drain_seconds=0))
+        port = await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.stream_stream(f"{SERVICE}/Handshake")(timeout=10)
+            await call.write(b"")
+            code = await call.code()
+        await server.stop()
+        return code
+
+    assert asyncio.run(run()) is grpc.StatusCode.DEADLINE_EXCEEDED

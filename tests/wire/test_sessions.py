@@ -12,7 +12,7 @@ FAR = "ipv4:203.0.113.9:4000"
 
 
 def build(keys=(b"k",), idle=60.0, most=10):
-    return SessionService(keys, idle, most)
+    return SessionService(keys, idle, most, most)
 
 
 def test_a_token_finds_its_session_from_any_peer():

@@ -1,50 +1,70 @@
 """Handshake, in every form that clients use.
 
 Basic in the header, with or without a request message; Bearer in the header, which is only
-checked; a BasicAuth payload, whose sender waits for the answer before it ends its stream.
+checked; a BasicAuth payload, whose sender waits for the answer before it ends its stream; nothing at
+all, for those whom their certificate names, and where nobody has to log in.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, TypeAlias
 
-from flight_server.flight.interceptors.authentication import Authentication, decode_payload
+from flight_server.errors import DeadlineExceededError
+from flight_server.flight.interceptors.authentication import Authentication, Peer, decode_payload
 from flight_server.flight.wire import headers, messages
 
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
 
+LONGEST_SECONDS = 20.0
+"""How long a handshake may take: who it is with is not known yet."""
+
 _Context: TypeAlias = "ServicerContext[bytes, bytes]"
 
 
 async def handshake(
-    authentication: Authentication, requests: AsyncIterator[bytes], context: _Context
+    authentication: Authentication, requests: AsyncIterator[bytes], context: _Context, peer: Peer
 ) -> None:
     """Answer one Handshake: the token goes into the initial metadata, and back as payload for a payload.
 
-    Raises UnauthenticatedError for malformed or invalid credentials.
+    Raises UnauthenticatedError for malformed or invalid credentials, DeadlineExceededError for a client that
+    does not come to an end.
     """
+    try:
+        async with asyncio.timeout(LONGEST_SECONDS):
+            await _answer(authentication, requests, context, peer)
+    except TimeoutError as error:
+        raise DeadlineExceededError(
+            f"the handshake was not complete after {LONGEST_SECONDS:g} s; send credentials and end the stream"
+        ) from error
+
+
+async def _answer(
+    authentication: Authentication, requests: AsyncIterator[bytes], context: _Context, peer: Peer
+) -> None:
     sent = headers.read(context.invocation_metadata())
     if sent.token is not None:
-        authentication.caller(sent, context.peer())
+        await authentication.caller(sent, peer)
         await _drain(requests)
     elif sent.basic is not None:
-        await _send_token(context, authentication.log_in(sent.basic))
+        await _send_token(context, await authentication.log_in(sent, peer))
         await _drain(requests)
     else:
-        await _by_payload(authentication, requests, context)
+        await _by_payload(authentication, requests, context, peer)
 
 
 async def _by_payload(
-    authentication: Authentication, requests: AsyncIterator[bytes], context: _Context
+    authentication: Authentication, requests: AsyncIterator[bytes], context: _Context, peer: Peer
 ) -> None:
     async for request in requests:
         payload = messages.parse("HandshakeRequest", request).payload
         if payload:
-            token = authentication.log_in(decode_payload(payload))
+            credentials = headers.Headers(basic=decode_payload(payload))
+            token = await authentication.log_in(credentials, peer)
             await _send_token(context, token)
             await context.write(messages.encode("HandshakeResponse", payload=token.encode()))
             return await _drain(requests)
-    return await _send_token(context, authentication.log_in(None))
+    return await _send_token(context, await authentication.log_in(headers.Headers(), peer))
 
 
 async def _send_token(context: _Context, token: str) -> None:

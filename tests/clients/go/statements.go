@@ -38,7 +38,10 @@ func queries(s *session, address string) {
 	})
 	show("many rows", func() (any, error) {
 		rows, err := s.query("FROM range(200000)")
-		return len(rows.([]any)), err
+		if err != nil {
+			return nil, err
+		}
+		return len(rows.([]any)), nil
 	})
 	show("schema", func() (any, error) {
 		result, err := s.client.GetExecuteSchema(s.ctx, "SELECT species, legs FROM animals")

@@ -2,18 +2,18 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic import Field, SecretStr, StringConstraints, model_validator
+
+from flight_server.settings.section import Section
 
 EmbedderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
 
 
-class EmbedderSettings(BaseModel):
+class EmbedderSettings(Section):
     """An embedder: a `factory` ("module:callable") or an endpoint as OpenAI's at a `url`.
 
     An endpoint gets `model` and `api_key`, `batch` texts at once, and has `timeout` seconds to answer.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     factory: Annotated[str, StringConstraints(pattern=r"^[\w.]+:[\w.]+$")] | None = None
     url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None

@@ -1,0 +1,1 @@
+"""Who callers are: users, tokens, certificates; it alone knows their secrets."""

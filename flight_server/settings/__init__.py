@@ -1,0 +1,1 @@
+"""The sections of the settings, one module for each; `config` reads and puts them together."""
