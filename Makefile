@@ -20,7 +20,8 @@ test: $(READY) ## run the tests (under two minutes)
 
 test-full: $(READY) ## run what make test leaves out: slow tests, those with real services and clients
 	-@$(MAKE) --no-print-directory -k -C tests/clients
-	@exec $(BIN)/pytest -q -m full $(ARGS)
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "full and not stress" $(ARGS)
+	@exec $(BIN)/pytest -q -m stress $(ARGS)
 
 conformance: $(READY) ## run the conformance suite (URI=grpc://host:port: against any Flight SQL server)
 	@exec $(BIN)/pytest -q tests/conformance $(if $(URI),--flight-sql-uri $(URI)) $(ARGS)

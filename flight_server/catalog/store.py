@@ -283,8 +283,9 @@ class Catalog:
     def expire(self, rule: ExpiryRule, *, dry_run: bool) -> ExpiredVersions:
         """Forget versions that a rule lets go, with what only they use; the caller removes the objects."""
         with self._read() if dry_run else self._write() as connection:
-            self.quotas.forget()
-            return sweeping.expire(connection, rule, dry_run=dry_run)
+            expired = sweeping.expire(connection, rule, dry_run=dry_run)
+        self.quotas.forget()
+        return expired
 
     def backup(self, file: Path, until: datetime) -> CatalogTotals:
         """Write a copy of the catalog to a new file; sweep keeps all that it names until a moment.

@@ -237,6 +237,7 @@ def test_audit_log_tells_of_logins_and_changes_but_no_secret(guarded: Server, ch
     assert token[1].decode().removeprefix("Bearer ") not in log
 
 
+@pytest.mark.slow
 def test_limits_of_sessions_streams_and_headers_of_one_identity() -> None:
     limits = {"sessions_per_identity": 3, "streams_per_identity": 2, "header_bytes": 8192}
     with serve(users={"ann": {"password": PASSWORD, "grants": ["*=read"]}}, limits=limits) as server:

@@ -17,6 +17,8 @@ from flight_server.testing import Server, serve
 from tests import flight_sql
 from tests.e2e.test_lifecycle import children, eventually, is_alive
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def fragile() -> Iterator[Server]:

@@ -11,6 +11,8 @@ from adbc_driver_flightsql import dbapi
 from flight_server.testing import Server, serve
 from tests.e2e.test_lifecycle import children, eventually
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "tenant's"
 TENANTS = ("ann", "bob", "eve")
 HEADER = "adbc.flight.sql.rpc.call_header.x-lakehouse-bucket"

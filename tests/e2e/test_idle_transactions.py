@@ -10,6 +10,8 @@ from adbc_driver_flightsql import dbapi
 
 from flight_server.testing import Server, serve
 
+pytestmark = pytest.mark.slow
+
 IDLE_SECONDS = 0.4
 COUNT = "SELECT count(*) FROM t"
 

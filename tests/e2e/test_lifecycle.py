@@ -135,6 +135,7 @@ def test_a_signal_ends_the_server_cleanly(tmp_path: Path, number: signal.Signals
     assert not [engine for engine in engines if Path(f"/proc/{engine}").exists()]
 
 
+@pytest.mark.slow
 def test_an_engine_process_ends_with_its_gateway(tmp_path: Path) -> None:
     with serve(data_dir=tmp_path, engine={"spares": 1}) as server:
         temporary = Path(tempfile.gettempdir())

@@ -16,6 +16,8 @@ from adbc_driver_flightsql import dbapi
 from flight_server.testing import Server, serve
 from tests import flight_sql
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "limited"
 LIMITS = {"heavy_statements": 1, "heavy_wait": 0.3, "read_idle": 1, "write_idle": 1}
 QUOTA = 4_000_000

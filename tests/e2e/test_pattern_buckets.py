@@ -13,6 +13,8 @@ from flight_server.testing import serve
 from tests import flight_sql
 from tests.actions import act, act_all, put
 
+pytestmark = pytest.mark.slow
+
 ONE = pa.table({"x": [1]})
 
 

@@ -131,6 +131,7 @@ def test_a_new_certificate_counts_without_a_restart(
         assert len(actions(client, headers=[token])) > 10
 
 
+@pytest.mark.slow
 def test_a_certificate_says_who_calls(authority: Authority, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     tls = {**write(tmp_path, *authority.issue("server")), "client_ca": str(tmp_path / "ca.pem")}

@@ -15,6 +15,8 @@ from flight_server.domain.trial import TRIALS
 from flight_server.testing import Server, serve
 from tests.actions import act, act_all, put, vectors
 
+pytestmark = pytest.mark.slow
+
 ROWS, DIM = 3000, 16
 RANDOM = np.random.default_rng(11)
 VECTORS = RANDOM.standard_normal((ROWS, DIM)).astype(np.float32)

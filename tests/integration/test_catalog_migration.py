@@ -156,6 +156,7 @@ KEYS = st.one_of(
 BUCKETS = st.sampled_from(["", "data", "local", "primary", "testing", "profile:user", "unknown"])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(BUCKETS, KEYS), max_size=40, unique=True))
 def test_sql_and_the_registry_agree_about_every_ref(

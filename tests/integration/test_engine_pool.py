@@ -20,6 +20,8 @@ from flight_server.domain.grants import GrantedBucket, GrantSet
 from flight_server.errors import LakehouseError, NotFoundError, PermissionDeniedError, ResourceExhaustedError
 from flight_server.frames.frame import Frame
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 
 

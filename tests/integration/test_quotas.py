@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 from flight_server.catalog.store import Catalog
+from flight_server.catalog.tables import object_refs
 from flight_server.domain.bucket import Bucket
 from flight_server.domain.dataset import ChangeMode, CommitRequest, DatasetChange, StoredObject
 from flight_server.errors import QuotaExceededError
@@ -65,3 +67,16 @@ def test_what_another_process_commits_counts(catalog: Catalog, tmp_path: Path) -
     assert catalog.quotas.room("testing") == 100
     with pytest.raises(QuotaExceededError):
         commit(catalog, change("c", 101))
+
+
+def test_what_another_process_swept_and_wrote_again_counts_once(catalog: Catalog, tmp_path: Path) -> None:
+    commit(catalog, change("a", 400))
+    commit(catalog, change("b", 500))
+    assert catalog.quotas.room("testing") == 100
+    other = Catalog.open(f"sqlite:///{tmp_path / 'catalog.db'}")
+    with other._write() as connection:
+        connection.execute(delete(object_refs).where(object_refs.c.bytes == 500))
+    assert catalog.quotas.room("testing") == 600
+    other.commit([change("c", 350)], "bob", "")
+    other.close()
+    assert catalog.quotas.room("testing") == 250

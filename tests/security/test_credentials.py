@@ -14,6 +14,8 @@ from tests import flight_sql
 from tests.security import credentials
 from tests.security.raw import Answer, RawClient
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("GetFlightInfo", "PollFlightInfo", "GetSchema")
 Requests: TypeAlias = list[tuple[str, bytes | list[bytes]]]
 COMMANDS = [name for name in flight_sql._FIELDS if name.startswith("Command")]
