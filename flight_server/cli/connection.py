@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +16,13 @@ from flight_server.errors import InvalidArgumentError, LakehouseError, NotFoundE
 
 TOKEN_VARIABLE = "FLIGHT_SERVER_TOKEN"  # noqa: S105 (the name of a variable)
 """Where the token for a server comes from on which everybody has to log in."""
+
+TLS_VARIABLES = {
+    "FLIGHT_SERVER_TLS_ROOTS": "tls_root_certs",
+    "FLIGHT_SERVER_TLS_CERTIFICATE": "cert_chain",
+    "FLIGHT_SERVER_TLS_KEY": "private_key",
+}
+"""Variables that name PEM files → what the client calls their text: whom to trust, and who one is."""
 
 _SCHEMES = ("grpc", "grpc+tcp", "grpc+tls")
 
@@ -46,12 +54,13 @@ uri = click.option(
 def connected(address: str) -> Iterator[Act]:
     """Connect to a server and yield what runs actions there.
 
-    Raises UnavailableError when none answers, InvalidArgumentError with what a server says that refuses.
+    Raises UnavailableError when none answers, InvalidArgumentError with what a server says that refuses and
+    for a file of `TLS_VARIABLES` that cannot be read.
     """
     token = os.environ.get(TOKEN_VARIABLE)
     headers = [(b"authorization", f"Bearer {token}".encode())] if token else []
     options = flight.FlightCallOptions(headers=headers)  # type: ignore[arg-type]  # it wants no texts
-    with flight.connect(address) as client:
+    with flight.connect(address, **_certificates()) as client:
 
         def act(name: str, /, **body: Any) -> Iterator[dict[str, Any]]:
             given = {key: value for key, value in body.items() if value is not None}
@@ -62,6 +71,16 @@ def connected(address: str) -> Iterator[Act]:
                 raise _translated(error, address) from error
 
         yield act
+
+
+def _certificates() -> dict[str, Any]:
+    named = {argument: os.environ.get(variable) for variable, argument in TLS_VARIABLES.items()}
+    try:
+        return {argument: Path(file).read_bytes() for argument, file in named.items() if file}
+    except OSError as error:
+        raise InvalidArgumentError(
+            f"{error.filename}: {error.strerror}; {', '.join(TLS_VARIABLES)} name files"
+        ) from error
 
 
 def profile_name(act: Act, written: str) -> str:
@@ -78,7 +97,8 @@ def _translated(error: BaseException, address: str) -> LakehouseError:
     said = text.partition("with message: ")[2].partition(". Detail: ")[0] or text
     if said.startswith("failed to connect"):
         return UnavailableError(
-            f"no server answers at {address}: start one with `flight-server serve`, "
-            "or say with --uri where one runs"
+            f"no server answers at {address}: start one with `flight-server serve`, or say with --uri where "
+            "one runs; where grpc+tls meets a certificate of an authority that this machine does not know, "
+            "FLIGHT_SERVER_TLS_ROOTS names the authority's file"
         )
     return InvalidArgumentError(said)

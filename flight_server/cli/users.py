@@ -117,6 +117,10 @@ def list_users(config_file: Path | None, data_dir: Path | None) -> None:
 def _password(*, from_stdin: bool) -> str:
     if from_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
+    elif not sys.stdin.isatty():
+        raise click.UsageError(
+            "there is no terminal to ask for the password: use --password-stdin or --no-password"
+        )
     else:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     if len(password) < _LEAST_CHARACTERS:
