@@ -17,6 +17,8 @@ from flight_server.cli import main
 from flight_server.testing import Server
 from tests.actions import act, put, vectors
 
+pytestmark = pytest.mark.slow
+
 ROWS, DIM = 200, 8
 VECTORS = np.random.default_rng(5).standard_normal((ROWS, DIM)).astype(np.float32)
 

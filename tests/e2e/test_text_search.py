@@ -10,6 +10,8 @@ from adbc_driver_flightsql import dbapi
 from flight_server.testing import serve
 from tests.actions import act, put, vectors
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["the rain in Spain", "die Katze schläft", 'a "quoted" word', "rain and rain", "雨 猫"]
 
 
