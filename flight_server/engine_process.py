@@ -33,6 +33,7 @@ from flight_server.engine.relations import Relations
 from flight_server.engine.searches import Searches
 from flight_server.engine.statement import Caller, Done, Running, Statement
 from flight_server.engine.statements import Statements
+from flight_server.engine.tokens import plain_spaces
 from flight_server.engine.trials import TrialRequests
 from flight_server.engine.uploads import written
 from flight_server.engine.vector_requests import (
@@ -63,7 +64,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("flight_server.engine")
 _SPILLED = "temp"
 _FLUSH_BYTES = 64 * 1024
-_STACK_BYTES = 64 * 1024 * 1024
 _RECURSION_LIMIT = 20_000
 """Deep enough for every tree that DuckDB's own limit on expressions lets through."""
 
@@ -90,7 +90,7 @@ class Connection:
         finally:
             watcher.remove(descriptor)
             if is_open:
-                self._process.starter.start(self.serve)
+                self._process.starter.start(self.serve, otherwise=self._channel.close)
             else:
                 self._channel.close()
 
@@ -188,8 +188,8 @@ class Connection:
         try:
             questions, fields = Asker(self._ask, request).questions, request.fields
             caller = self._caller(fields["caller"])
-            expected, compression = fields.get("expected", ""), fields.get("compression")
-            yield Statement(fields["sql"], request.parts(), questions, caller, expected, running, compression)
+            more = fields.get("expected", ""), running, fields.get("compression")
+            yield Statement(plain_spaces(fields["sql"]), request.parts(), questions, caller, *more)
         finally:
             self._process.watcher.set_running(self._channel.fileno(), None)
             if query_id is not None:
@@ -362,7 +362,8 @@ class EngineProcess:
         while True:
             accepted, _ = listener.accept()
             if is_gateway(accepted):
-                self.starter.start(Connection(self, FrameSocket(accepted)).serve)
+                connection = Connection(self, FrameSocket(accepted))
+                self.starter.start(connection.serve, otherwise=accepted.close)
             else:
                 accepted.close()
 
@@ -383,7 +384,6 @@ def main(descriptor: int, directory: Path) -> None:
     """Serve on a listening socket until the control connection closes."""
     configure_logging("info")
     sys.setrecursionlimit(_RECURSION_LIMIT)
-    threading.stack_size(_STACK_BYTES)
     listener = socket.socket(fileno=descriptor)
     control = FrameSocket(listener.accept()[0])
     with contextlib.suppress(OSError):  # the gateway may end while this process starts

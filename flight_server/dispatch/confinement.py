@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flight_server.dispatch import landlock
+from flight_server.domain.execution import MAX_CONNECTIONS, STACK_BYTES
 from flight_server.domain.grants import GrantSet
 from flight_server.domain.location import local_root
 from flight_server.errors import UnavailableError
@@ -18,8 +19,8 @@ _log = logging.getLogger("flight_server.dispatch")
 
 _PACKAGE = Path(__file__).parent.parent
 _GIB = 1024**3
-_OVERHEAD_BYTES = 48 * _GIB
-"""Addresses beside the memory budget: libraries, and stacks, 64 MiB for each thread and mostly unused."""
+_OVERHEAD_BYTES = 24 * _GIB + MAX_CONNECTIONS * STACK_BYTES
+"""Addresses beside the memory budget: libraries, allocators, and the stacks of threads, mostly unused."""
 
 _LEAST_FILE_BYTES = 256 * _GIB
 _MAX_FILES = 65_536

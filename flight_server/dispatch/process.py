@@ -15,14 +15,16 @@ from pathlib import Path
 from flight_server.dispatch import confinement
 from flight_server.dispatch.channel import Channel, EngineLostError
 from flight_server.dispatch.confinement import Confinement
+from flight_server.domain.execution import MAX_CONNECTIONS
 from flight_server.domain.grants import GrantSet
-from flight_server.errors import UnavailableError
+from flight_server.errors import ResourceExhaustedError, UnavailableError
 from flight_server.frames.frame import Frame
 
 _DIRECTORY_PREFIX = "flight-engine-"
 _LOCK = "lock"
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _BACKLOG = 1024
+_MAX_IDLE = 64
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
 _ANSWER_SECONDS = 5.0
@@ -104,6 +106,7 @@ class EngineProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._control: Channel | None = None
         self._idle: list[Channel] = []
+        self._leased = 0
         self._is_lost = False
         self.sessions: set[str] = set()
 
@@ -211,25 +214,29 @@ class EngineProcess:
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Channel]:
-        """Lease a connection for one request; one left in the middle is closed, which cancels."""
-        channel = self._idle.pop() if self._idle else await self._open()
+        """Lease a connection for one request; one left in the middle is closed, which cancels.
+
+        Raises ResourceExhaustedError when the process works on as many requests as it can.
+        """
+        if self._leased >= MAX_CONNECTIONS:
+            raise ResourceExhaustedError(
+                f"an engine process works on {MAX_CONNECTIONS} requests, as many as it can: try again in 1 s"
+            )
+        self._leased += 1
         try:
-            yield channel
+            channel = self._idle.pop() if self._idle else await Channel.open(self._socket)
+            try:
+                yield channel
+            finally:
+                if channel.is_reusable and len(self._idle) < _MAX_IDLE:
+                    self._idle.append(channel)
+                elif not channel.is_detached:
+                    channel.close()
         except EngineLostError:
             self._is_lost = True
             raise
         finally:
-            if channel.is_reusable:
-                self._idle.append(channel)
-            elif not channel.is_detached:
-                channel.close()
-
-    async def _open(self) -> Channel:
-        try:
-            return await Channel.open(self._socket)
-        except EngineLostError:
-            self._is_lost = True
-            raise
+            self._leased -= 1
 
 
 def remove_abandoned() -> None:

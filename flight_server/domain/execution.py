@@ -7,6 +7,12 @@ from flight_server.errors import CallCancelledError
 
 CANCELLED = "the statement was cancelled"
 
+MAX_CONNECTIONS = 1_200
+"""How many requests one engine process works on at one time, each in a thread of its own."""
+
+STACK_BYTES = 64 * 1024 * 1024
+"""Addresses for the stack of such a thread: enough for the deepest tree that DuckDB lets through."""
+
 
 class Execution:
     """A statement at work; used from the event loop only.

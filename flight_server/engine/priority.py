@@ -6,6 +6,7 @@ Linux has a niceness for each thread; whoever is nice still gets all that nobody
 """
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -14,6 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from queue import SimpleQueue
 
+from flight_server.domain.execution import STACK_BYTES
+
+_log = logging.getLogger("flight_server.engine")
 _NICENESS = 10
 _LONG_SECONDS = 0.25
 """How long work may take before its thread steps back."""
@@ -70,16 +74,22 @@ class Starter:
     """Starts threads with the priority of the process, whatever that of the one that asks."""
 
     def __init__(self) -> None:
-        self._waiting: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        threading.stack_size(STACK_BYTES)
+        self._waiting: SimpleQueue[tuple[Callable[[], None], Callable[[], None]]] = SimpleQueue()
         threading.Thread(target=self._run, name="starter", daemon=True).start()
 
-    def start(self, work: Callable[[], None]) -> None:
-        """Have a new thread work."""
-        self._waiting.put(work)
+    def start(self, work: Callable[[], None], otherwise: Callable[[], None]) -> None:
+        """Have a new thread work; where there can be no more threads, do what is to be done otherwise."""
+        self._waiting.put((work, otherwise))
 
     def _run(self) -> None:
         while True:
-            threading.Thread(target=self._waiting.get(), daemon=True).start()
+            work, otherwise = self._waiting.get()
+            try:
+                threading.Thread(target=work, daemon=True).start()
+            except RuntimeError as error:
+                _log.error("%s: a connection is closed", error)
+                otherwise()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 Positions are bytes of the UTF-8 text. Comments are left out.
 """
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ from flight_server.errors import InvalidArgumentError
 _BRACKETS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 _QUOTES = "\"'"
 _COMMENT, _OPERATOR = duckdb.token_type.comment, duckdb.token_type.operator
+_VERBATIM = (_COMMENT, duckdb.token_type.string_const)
+_UNICODE_SPACES = re.compile("[\u00a0\u2000-\u200b\u202f\u205f\u2060\u3000\ufeff]")
+"""What DuckDB's parser takes for a space, but its tokenizer for a letter."""
 
 
 class Token(NamedTuple):
@@ -39,24 +43,49 @@ class Token(NamedTuple):
 
 def tokens(sql: str) -> list[Token]:
     """Return the tokens of a text, without semicolons at its end."""
-    data = sql.encode()
-    found = duckdb.tokenize(sql)
-    ends = [*(start for start, _ in found), len(data)][1:]
     result: list[Token] = []
     depth = 0
-    for (start, kind), end in zip(found, ends, strict=True):
-        if kind == _COMMENT:
+    for start, kind, text in _tokenized(sql):
+        whole = text.rstrip()
+        if kind == _COMMENT or not whole:
             continue
-        whole = data[start:end].decode(errors="replace").rstrip()
         is_several = len(whole) > 1 and kind == _OPERATOR
-        for piece_start, text in _pieces(whole, start) if is_several else [(start, whole)]:
-            opened = _BRACKETS.get(text, 0)
+        for piece_start, piece in _pieces(whole, start) if is_several else [(start, whole)]:
+            opened = _BRACKETS.get(piece, 0)
             depth += min(opened, 0)
-            result.append(Token(text, piece_start, piece_start + len(text.encode()), depth))
+            result.append(Token(piece, piece_start, piece_start + len(piece.encode()), depth))
             depth += max(opened, 0)
     while result and result[-1].text == ";":
         result.pop()
     return result
+
+
+def plain_spaces(sql: str) -> str:
+    """Replace the spaces of other scripts by as many plain ones as they have bytes.
+
+    Those in quotes and comments stay. Positions in the text are then the same to everybody who reads it.
+    """
+    if not _UNICODE_SPACES.search(sql):
+        return sql
+    pieces = [
+        text if kind in _VERBATIM or text[0] in _QUOTES else _UNICODE_SPACES.sub(_blank, text)
+        for _, kind, text in _tokenized(sql)
+    ]
+    before = len(sql.encode()) - sum(len(piece.encode()) for piece in pieces)
+    return " " * before + "".join(pieces)
+
+
+def _blank(spaces: re.Match[str]) -> str:
+    return " " * len(spaces[0].encode())
+
+
+def _tokenized(sql: str) -> Iterator[tuple[int, duckdb.token_type, str]]:
+    """Yield where tokens begin, their kinds, and their texts with what follows them."""
+    data = sql.encode()
+    found = duckdb.tokenize(sql)
+    ends = [*(start for start, _ in found), len(data)][1:]
+    for (start, kind), end in zip(found, ends, strict=True):
+        yield start, kind, data[start:end].decode(errors="replace")
 
 
 def _pieces(text: str, start: int) -> Iterator[tuple[int, str]]:

@@ -278,3 +278,15 @@ def test_rows_as_values_have_the_columns_of_their_table(
         "WHEN MATCHED THEN UPDATE SET \"~object0\" = 'found'"
     )
     assert rows(cursor, f"FROM {unique_name} ORDER BY id") == [(1, "a"), (3, "found")]
+
+
+def test_spaces_of_other_scripts_are_spaces_but_in_quotes(cursor: dbapi.Cursor, unique_name: str):
+    for sql in (
+        "CREATE\u00a0TABLE\u00a0t\u3000AS SELECT\u00a01 AS a",
+        "INSERT\u00a0INTO\u2003t VALUES\u00a0(2)",
+        "ALTER\u00a0TABLE\u00a0t\u00a0ADD\u00a0COLUMN\u00a0b\u00a0TEXT",
+        "UPDATE\u00a0t\u00a0SET\u00a0b\u00a0= 'x\u00a0y' -- \u00a0",
+    ):
+        cursor.execute(re.sub(r"\bt\b", unique_name, sql))
+    found = rows(cursor, f"\ufeffSELECT\u00a0sum(a),\u3000min(b)\u00a0FROM\u00a0{unique_name}\u00a0")
+    assert found == [(3, "x\u00a0y")]

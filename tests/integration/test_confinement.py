@@ -184,7 +184,7 @@ def test_an_engine_process_starts_alone_with_bounds_and_without_the_servers_vari
     assert said["threads"] == "1"
     assert "CANARY_SECRET" not in said["environment"]
     assert said["stdin"] == ""
-    assert said["limits"]["AS"] < 1 << 36
+    assert said["limits"]["AS"] < 1 << 37
     assert said["limits"]["CORE"] == 0
     assert said["limits"]["FSIZE"] < 1 << 40
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from flight_server.dispatch import process
 from flight_server.dispatch.channel import EngineLostError
 from flight_server.dispatch.engine import Engine
 from flight_server.dispatch.pool import EnginePool, Leases, PoolOptions
@@ -180,3 +181,30 @@ def test_another_process_is_not_answered(tmp_path: Path) -> None:
             os.kill(world.process("own")._process.pid, signal.SIGKILL)
 
     asyncio.run(connect())
+
+
+def test_more_requests_than_a_process_has_threads_for_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(process, "_MAX_IDLE", 2)
+
+    async def fill() -> None:
+        async with tenants(tmp_path) as world, contextlib.AsyncExitStack() as stack:
+            engine = world.engine("own")
+            await engine.facts()
+            running = world.process("own")
+            for _ in range(3):
+                channel = await stack.enter_async_context(running.connection())
+                await channel.send(Frame("facts"))
+                await channel.receive()
+                channel.done()
+            error = await refused(engine.facts())
+            assert isinstance(error, ResourceExhaustedError)
+            assert "works on 3 requests" in str(error)
+            await stack.aclose()
+            assert len(running._idle) == 2
+            assert await engine.facts()
+            assert world.process("own") is running
+
+    asyncio.run(fill())
