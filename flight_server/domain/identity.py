@@ -1,9 +1,12 @@
 """Who calls, and what they may do."""
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
+from hashlib import blake2s
 from typing import Literal, get_args
 
 from flight_server.errors import InvalidArgumentError
@@ -62,6 +65,13 @@ class Identity:
             for grants in (self.grants, self.scope)
             if grants is not None
         )
+
+
+@lru_cache(maxsize=1024)
+def fingerprint(identity: Identity) -> str:
+    """Return a text that changes with what an identity may do, the same in every process."""
+    texts = ["\n".join(sorted(map(str, grants))) for grants in (identity.grants, identity.scope or ())]
+    return blake2s(json.dumps([*texts, identity.scope is None]).encode(), digest_size=8).hexdigest()
 
 
 LOCAL = Identity("local", (Grant("*", frozenset(VERBS)),))

@@ -20,11 +20,12 @@ from flight_server.dispatch.statements import (
 from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import DatasetTotals
 from flight_server.domain.execution import Execution
+from flight_server.domain.identity import fingerprint
 from flight_server.domain.recent import RecentMap
 from flight_server.domain.session import DICTIONARIES, StatementSession
 from flight_server.domain.staging import Snapshot
 from flight_server.domain.statement import Plan, SqlStatement
-from flight_server.errors import InvalidArgumentError, LakehouseError
+from flight_server.errors import InvalidArgumentError, LakehouseError, NotFoundError
 from flight_server.frames.flight_data import encapsulate, parse
 from flight_server.frames.requests import TableName
 from flight_server.services.handles import Opened, Renewed
@@ -157,6 +158,7 @@ class QueryService:
             "settings": dict(session.settings),
             "has_state": False,
             "is_result": False,
+            "may": fingerprint(call.identity),
         }
 
     async def schema(self, call: CallContext, statement: SqlStatement) -> bytes:
@@ -291,8 +293,7 @@ class QueryService:
         """
         opened = self._handles.open(_KIND, call, handle)
         query = self._queries.open(call, opened.fields["sql"], opened.fields["query"])
-        held = opened.messages if opened.fields["is_result"] else self._held.result(query.id)
-        if held is not None:
+        if (held := self._held_result(call, opened, query.id)) is not None:
             for message in held:
                 yield message
             return
@@ -312,6 +313,21 @@ class QueryService:
                         work.is_read = True
                         yield message
                         work.is_read = False
+
+    def _held_result(self, call: CallContext, opened: Opened, query_id: str) -> Sequence[bytes] | None:
+        """Return the rows that are known already, None when the statement has to run.
+
+        Whose grants have changed since sees none of them: a query runs again, with what it may read now.
+        """
+        may_see = opened.fields["may"] == fingerprint(call.identity)
+        if not opened.fields["is_result"]:
+            return self._held.result(query_id) if may_see else None
+        if not may_see:
+            raise NotFoundError(
+                "your grants have changed since this statement ran, and what it returned is not kept: it has "
+                "had its effect; read the table instead"
+            )
+        return opened.messages
 
     def _snapshot(
         self, call: CallContext, transaction_id: bytes | None

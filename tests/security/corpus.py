@@ -68,7 +68,7 @@ BY_KIND: Mapping[str, tuple[str, ...]] = {
         "FROM memory.main.duckdb_tables",
         "SELECT * FROM COLUMNS('note')",
         "SELECT COLUMNS(*) FROM vault.ledger",
-        "SELECT getvariable('zq7' || 'canary_variable')",
+        "SELECT getvariable('vault_variable')",
         "FROM lakehouse.main.sqlite_master",
         "/* {# FROM vault.ledger #} */ SELECT 1",
         "SELECT 1 /*/**/ FROM vault.ledger /**/*/",

@@ -189,9 +189,17 @@ def test_grants_that_are_taken_count_for_what_was_begun_before(tenants: World) -
     assert leaver.call(
         "GetFlightInfo", flight_sql.descriptor("CommandStatementQuery", **insert).serialize()
     ).is_ok
-    planned = leaver.call("GetFlightInfo", flight_sql.statement_query("FROM empty").serialize(), shared)
-    (ticket,) = flight_sql.decode(flight_sql.decode(planned.messages[0])[3][0])[1]
-    assert leaver.call("DoGet", ticket).is_ok
+    polled, planned, returning = (
+        leaver.call(method, flight_sql.statement_query(sql).serialize(), shared)
+        for method, sql in (
+            ("PollFlightInfo", "FROM people"),
+            ("GetFlightInfo", "FROM empty"),
+            ("GetFlightInfo", "UPDATE people SET id = id RETURNING *"),
+        )
+    )
+    infos = [flight_sql.decode(polled.messages[0])[1][0], planned.messages[0], returning.messages[0]]
+    tickets = [flight_sql.decode(flight_sql.decode(info)[3][0])[1][0] for info in infos]
+    assert all(leaver.call("DoGet", ticket).is_ok for ticket in tickets)
     with UsersFile(tenants.server.data_dir / "users.json").changing() as change:
         change.users = change.users.with_user(replace(change.users.users["leaver"], grants=()))
     until = time.monotonic() + 10
@@ -199,7 +207,7 @@ def test_grants_that_are_taken_count_for_what_was_begun_before(tenants: World) -
     while not (seen := leaver.sql("FROM sys.buckets")).is_ok or rows(seen):
         assert time.monotonic() < until
         time.sleep(0.2)
-    assert leaver.call("DoGet", ticket).code is grpc.StatusCode.NOT_FOUND
+    assert {leaver.call("DoGet", ticket).code for ticket in tickets} == {grpc.StatusCode.NOT_FOUND}
     end = flight_sql.packed("ActionEndTransactionRequest", transaction_id=transaction, action=1)
     assert not leaver.action("EndTransaction", end).is_ok
     assert values(tenants, "boss", "SELECT count(*) FROM shared.people WHERE id = 77") == [0]

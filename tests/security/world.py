@@ -195,6 +195,7 @@ _BY_THE_OWNER = (
     f"CREATE TABLE vault_schema.t AS SELECT '{MARK}' AS i",
     f"CREATE TEMP TABLE {MARK}_temp AS SELECT '{MARK}' AS i",
     f"SET VARIABLE {MARK}_variable = '{MARK}'",
+    f"SET VARIABLE vault_variable = '{MARK}'",
     f"SELECT '{MARK} in a query text'",
 )
 
