@@ -32,27 +32,23 @@ class Attempts:
         self._filled: RecentMap[str, tuple[float, float]] = RecentMap(_REMEMBERED)
         self._known: RecentMap[str, bool] = RecentMap(_REMEMBERED)
 
-    def begin(self, name: str, peer: str) -> None:
-        """Count an attempt as failed, until it succeeds: many at once find no gap.
-
-        Raises ResourceExhaustedError when the name or the address has failed too often.
-        """
-        buckets = self._buckets(name, peer)
-        for key, most in buckets:
+    def check(self, name: str, peer: str) -> None:
+        """Raise ResourceExhaustedError when the name or the address has failed too often."""
+        for key, most in self._buckets(name, peer):
             excess = self._level(key, most) + 1 - most
             if excess > 0:
                 seconds = max(1, round(excess * _LEAK_SECONDS / most))
                 raise ResourceExhaustedError(f"too many failed logins; try again in {seconds} s")
-        self._add(buckets, 1)
+
+    def begin(self, name: str, peer: str) -> None:
+        """Check, and count an attempt as failed until it succeeds: those beside it find no gap."""
+        self.check(name, peer)
+        self._add(self._buckets(name, peer), 1)
 
     def succeeded(self, name: str, peer: str) -> None:
         """Take an attempt back that did not fail, and remember from where it came."""
-        self.withdraw(name, peer)
-        self._known.put(f"{name}\n{host(peer)}", True)
-
-    def withdraw(self, name: str, peer: str) -> None:
-        """Take an attempt back of which nothing became."""
         self._add(self._buckets(name, peer), -1)
+        self._known.put(f"{name}\n{host(peer)}", True)
 
     def _add(self, buckets: Iterable[tuple[str, int]], count: int) -> None:
         for key, most in buckets:

@@ -23,7 +23,7 @@ from flight_server.auth.users import User, Users, UsersFile
 from flight_server.domain.identity import Grant, Identity, bound, parse_grant
 from flight_server.domain.login import Login, LoginKind
 from flight_server.domain.recent import RecentMap
-from flight_server.errors import FailedPreconditionError, ResourceExhaustedError
+from flight_server.errors import FailedPreconditionError
 from flight_server.settings.auth import AuthSettings
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Authenticator:
         """Check a password, once for all calls that bring it at this moment."""
         checking = self._checking.get(digest)
         if checking is None:
-            self._attempts.begin(name, peer)
+            self._attempts.check(name, peer)
             checking = asyncio.ensure_future(self._compare(user, name, password, peer))
             self._checking[digest] = checking
             checking.add_done_callback(partial(self._checked, digest))
@@ -123,11 +123,9 @@ class Authenticator:
 
     async def _compare(self, user: User | None, name: str, password: str, peer: str) -> bool:
         kept = user.password_hash if user is not None and not user.revoked else None
-        try:
+        async with self._passwords.turn():  # what waits has not failed yet: many may log in at once
+            self._attempts.begin(name, peer)
             is_right = await self._passwords.is_right(password, kept)
-        except ResourceExhaustedError:
-            self._attempts.withdraw(name, peer)
-            raise
         if is_right:
             self._attempts.succeeded(name, peer)
         return is_right

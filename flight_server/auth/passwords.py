@@ -1,8 +1,10 @@
 """Passwords as argon2id hashes (RFC 9106, its second recommendation: 64 MiB, 3 passes)."""
 
 import asyncio
+import contextlib
 import os
 import secrets
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
 from argon2 import PasswordHasher
@@ -12,7 +14,7 @@ from argon2.profiles import RFC_9106_LOW_MEMORY
 from flight_server.errors import ResourceExhaustedError
 
 _AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
-_WAITING = 64
+_WAITING = 256
 _HASHER = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
 
 
@@ -26,6 +28,7 @@ class PasswordCheck:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="passwords")
+        self._turn = asyncio.Semaphore(_AT_ONCE)
         self._under_way = 0
         self._nobodys = hashed(secrets.token_hex())
 
@@ -33,19 +36,22 @@ class PasswordCheck:
         """Check no more passwords."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def is_right(self, password: str, of: str | None) -> bool:
-        """Tell whether a password has a hash, in the same time when there is none (`of` is None).
-
-        Raises ResourceExhaustedError when too many wait for it.
-        """
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until a password can be checked. Raises ResourceExhaustedError when too many wait."""
         if self._under_way >= _AT_ONCE + _WAITING:
             raise ResourceExhaustedError("too many clients log in at this moment; try again in a second")
         self._under_way += 1
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._verify, password, of)
+            async with self._turn:
+                yield
         finally:
             self._under_way -= 1
+
+    async def is_right(self, password: str, of: str | None) -> bool:
+        """Tell whether a password has a hash, in the same time when there is none (`of` is None)."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._verify, password, of)
 
     def _verify(self, password: str, of: str | None) -> bool:
         try:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -235,6 +236,19 @@ def test_audit_log_tells_of_logins_and_changes_but_no_secret(guarded: Server, ch
     assert {("user_added", "audited"), ("login", "reader"), ("denied", "reader"), ("action", "ann")} <= told
     assert PASSWORD not in log
     assert token[1].decode().removeprefix("Bearer ") not in log
+
+
+@pytest.mark.slow
+def test_right_passwords_of_many_at_once_are_no_failures() -> None:
+    names = [f"user{number}" for number in range(40)]
+
+    def log_in(server: Server, name: str) -> None:
+        with flight.connect(server.uri) as client:
+            client.authenticate_basic_token(name, PASSWORD)
+
+    users = {name: {"password": PASSWORD} for name in names}
+    with serve(users=users, auth={"failed_logins": 2}) as server, ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(partial(log_in, server), names))
 
 
 @pytest.mark.slow
