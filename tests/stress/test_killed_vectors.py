@@ -1,0 +1,227 @@
+"""kill -9 while indexes are built, brought up to date, promoted or dropped: what is found stays right."""
+
+import os
+import random
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.flight as flight
+import pytest
+from adbc_driver_flightsql import dbapi
+
+from flight_server.testing import Server, serve
+from tests.actions import act, act_all, put, vectors
+from tests.e2e.test_lifecycle import children
+
+pytestmark = [
+    pytest.mark.stress,
+    pytest.mark.timeout(500),
+    # The driver leaves connections open whose server died while they were made.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+KILLS = 10
+DIM, ROWS, MORE, K = 16, 1_000, 300, 10
+HEADER = "adbc.flight.sql.rpc.call_header.x-lakehouse-profile"
+FAILURES = (pa.ArrowException, flight.FlightError, OSError, dbapi.Error)
+WORDS = ("rain", "storm", "bread", "river", "engine", "violin", "forest", "market")
+INDEX = {"profile": "", "table": "docs", "column": "vector", "type": "hnsw_sq"}
+
+
+def docs(start: int, count: int) -> pa.Table:
+    made = np.random.default_rng(start).standard_normal((count, DIM)).astype(np.float32)
+    texts = [f"{WORDS[at % 8]} and {WORDS[at // 8 % 8]} number {at}" for at in range(start, start + count)]
+    ids = pa.array(range(start, start + count), pa.int64())
+    return pa.table({"id": ids, "text": texts, "vector": vectors(made.tolist())})
+
+
+@dataclass
+class Work:
+    """One profile, and what its server has acknowledged about it."""
+
+    profile: str
+    rows: int = ROWS
+    trial: str = ""
+    is_done: bool = False
+    problems: list[str] = field(default_factory=list)
+
+
+def build(client: Any, work: Work) -> None:
+    act(client, "create_vector_index", **INDEX | {"profile": work.profile})
+
+
+def catch_up(client: Any, work: Work) -> None:
+    for start in range(work.rows, work.rows + 3 * MORE, MORE):
+        put(client, (f"profile:{work.profile}", "docs"), docs(start, MORE), mode="append")
+        work.rows += MORE
+        time.sleep(0.1)
+    time.sleep(0.5)
+
+
+def embed(client: Any, work: Work) -> None:
+    asked = {"table": "docs", "text_column": "text", "vector_column": "meaning"}
+    act(client, "embed_column", profile=work.profile, **asked)
+
+
+def promote(client: Any, work: Work) -> None:
+    act(client, "promote_trial", profile=work.profile, trial_id=work.trial)
+
+
+def drop(client: Any, work: Work) -> None:
+    act(client, "drop_profile", profile=work.profile)
+
+
+OPERATIONS: dict[str, Callable[[Any, Work], None]] = {
+    "build": build,
+    "catch up": catch_up,
+    "embed": embed,
+    "promote": promote,
+    "drop": drop,
+}
+
+
+def prepare(client: Any, name: str, operation: str) -> Work:
+    """Make a profile with rows, and with what the operation needs."""
+    work = Work(name)
+    act(client, "create_profile", profile=name)
+    put(client, (f"profile:{name}", "docs"), docs(0, ROWS))
+    if operation in ("catch up", "drop"):
+        build(client, work)
+    if operation == "promote":
+        queries = [{"id": str(at), "vector": docs(0, 5)["vector"][at].as_py()} for at in range(5)]
+        act(client, "put_eval_set", profile=name, name="own", table="docs", queries=queries)
+        asked = {"profile": name, "table": "docs", "eval_set": "own"}
+        row = act(client, "run_trial", **asked, index={"type": "ivf_flat"}, search=[{}], k=5)
+        work.trial = row["trial_id"]
+    return work
+
+
+def operate(uri: str, operation: str, work: Work) -> None:
+    with flight.connect(uri) as client, suppress(*FAILURES):
+        OPERATIONS[operation](client, work)
+        work.is_done = True
+
+
+@contextmanager
+def searching(uri: str, profile: str) -> Iterator[Any]:
+    with dbapi.connect(uri, db_kwargs={HEADER: profile}) as connection, connection.cursor() as cursor:
+        yield cursor
+
+
+def check_searches(uri: str, work: Work, choice: random.Random) -> None:
+    """Search as one does, and exactly; hold it against the rows that the same transaction sees."""
+    with searching(uri, work.profile) as cursor:
+        cursor.execute("SELECT id, vector FROM docs")
+        seen = cursor.fetch_arrow_table()
+        assert sorted(seen["id"].to_pylist())[: work.rows] == list(range(work.rows)), "rows are lost"
+        matrix = np.asarray(seen["vector"].to_pylist(), np.float64)
+        query = np.random.default_rng(choice.randrange(1 << 30)).standard_normal(DIM).astype(np.float32)
+        distances = 1 - matrix @ query / (np.linalg.norm(matrix, axis=1) * np.linalg.norm(query))
+        told = dict(zip(seen["id"].to_pylist(), distances.tolist(), strict=True))
+        limit = np.sort(distances)[K - 1] + 1e-5
+        for exact in ("true", "false"):
+            cursor.execute(
+                f"SELECT id, _distance FROM vector_search('docs', '{query.tolist()}', "
+                f"column => 'vector', k => {K}, exact => {exact})"
+            )
+            found = cursor.fetchall()
+            assert len(found) == len(dict(found)) == K, f"rows are missing or there twice: {found}"
+            assert all(abs(told[id_] - distance) < 1e-4 for id_, distance in found), "not so far away"
+            near = sum(distance <= limit for _, distance in found)
+            assert near == K or (exact == "false" and near >= K // 2), f"only {near} of the nearest"
+
+
+def expire_leases(data_dir: Path) -> None:
+    """Let the minute pass after which what a dead server had begun is anybody's."""
+    with sqlite3.connect(data_dir / "catalog.db", timeout=10) as catalog:
+        catalog.execute("UPDATE leases SET until = 0")
+
+
+def kill(server: Server, whole: bool, choice: random.Random) -> None:
+    """End the server and its engine processes, or one of these."""
+    engines = children(server.process.pid)
+    if whole:
+        server.process.kill()
+        server.process.wait(10)
+    elif engines:
+        with suppress(ProcessLookupError):
+            os.kill(choice.choice(engines), signal.SIGKILL)
+
+
+def check_folders(client: Any, data_dir: Path, dropped: set[str]) -> None:
+    """After a sweep there is a folder for each index that is listed, and nothing of dropped profiles."""
+    act_all(client, "sweep", older_than_s=0)
+    listed = {row["profile"]: row["indexes"] for row in act_all(client, "list_profiles")}
+    for profile, count in listed.items():
+        if profile.startswith("p"):
+            files = [path.name for path in (data_dir / "profiles" / profile / "vectors").glob("*")]
+            assert len({name.partition(".")[0] for name in files}) == count, (profile, files)
+    for profile in dropped:
+        left = [path for path in (data_dir / "profiles" / profile).rglob("*") if path.is_file()]
+        assert profile not in listed
+        assert left == [], profile
+
+
+def test_kills_at_any_moment_leave_searches_right_and_nothing_half(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(1 << 30)
+    print(f"seed {seed}")  # noqa: T201
+    choice = random.Random(seed)
+    buckets = {
+        "primary": {"uri": str(tmp_path / "primary")},
+        "profile:*": {"uri": str(tmp_path / "profiles" / "{name}")},
+    }
+    seconds: dict[str, float] = {}
+    dropped: set[str] = set()
+    outcomes: list[str] = []
+    for number in range(KILLS):
+        operation = list(OPERATIONS)[number % len(OPERATIONS)]
+        whole = choice.random() < 0.6
+        settings = {"catch_up_after": 0.1}
+        with serve(buckets, data_dir=tmp_path, vectors=settings) as server:
+            with flight.connect(server.uri) as client:
+                if operation not in seconds:
+                    rehearsed = prepare(client, f"p{number}-0", operation)
+                    began = time.monotonic()
+                    OPERATIONS[operation](client, rehearsed)
+                    seconds[operation] = time.monotonic() - began
+                work = prepare(client, f"p{number}", operation)
+            thread = threading.Thread(target=operate, args=(server.uri, operation, work))
+            thread.start()
+            time.sleep(choice.uniform(0, min(2.0, seconds[operation])))
+            kill(server, whole, choice)
+            thread.join()
+            outcomes.append(f"{operation}, {'server' if whole else 'engine'}, done: {work.is_done}")
+            if not whole:
+                finish(server.uri, tmp_path, operation, work, choice, dropped)
+        if whole:
+            with serve(buckets, data_dir=tmp_path, vectors=settings) as server:
+                finish(server.uri, tmp_path, operation, work, choice, dropped)
+    print(seconds, outcomes)  # noqa: T201
+
+
+def finish(
+    uri: str, data_dir: Path, operation: str, work: Work, choice: random.Random, dropped: set[str]
+) -> None:
+    """Check what the killed operation has left, do it again, and check once more."""
+    with flight.connect(uri) as client:
+        expire_leases(data_dir)
+        if operation == "drop":
+            if work.profile in [row["profile"] for row in act_all(client, "list_profiles")]:
+                assert not work.is_done, "a profile came back"
+                check_searches(uri, work, choice)
+                drop(client, work)
+            dropped.add(work.profile)
+        else:
+            check_searches(uri, work, choice)
+            OPERATIONS[operation](client, work)
+            check_searches(uri, work, choice)
+        check_folders(client, data_dir, dropped)
