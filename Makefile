@@ -4,6 +4,9 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
+# Tests start many servers, which would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo serve test test-full conformance clients check bench lock
 
 help: ## list the targets

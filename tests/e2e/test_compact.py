@@ -20,6 +20,8 @@ from flight_server.cli import main
 from flight_server.testing import Server, serve
 from tests import flight_sql
 
+pytestmark = pytest.mark.slow
+
 Connect = Callable[..., dbapi.Connection]
 
 
@@ -83,7 +85,6 @@ def test_small_objects_become_one_with_the_same_rows_in_order(
     assert pq.read_metadata(own.data_dir / "primary" / key).num_rows == 501
 
 
-@pytest.mark.slow
 def test_a_declared_sort_key_clusters_what_there_is_and_what_comes(
     own: Server, client: Any, unique_name: str
 ) -> None:
@@ -196,7 +197,6 @@ def test_an_open_transaction_is_not_made_to_fail(own: Server, client: Any, uniqu
     assert sorted(row["x"] for row in rows(client, unique_name)) == [1, 2, 10]
 
 
-@pytest.mark.slow
 def test_many_small_objects_are_merged_in_the_background(tmp_path: Path) -> None:
     with serve(data_dir=tmp_path, catalog={"compact_beyond": 4}) as server, fl.connect(server.uri) as client:
         for number in range(6):

@@ -17,6 +17,8 @@ from tests.security import corpus, routes
 from tests.security.raw import Answer, rows
 from tests.security.world import ANONYMOUS, CALLERS, MARK, OWNER, World, foreign, world
 
+pytestmark = pytest.mark.slow
+
 POLITE = {
     grpc.StatusCode.OK,
     grpc.StatusCode.ABORTED,
@@ -179,7 +181,6 @@ def test_texts_of_users_are_short(tenants: World) -> None:
     assert "at most 262144 are read: send rows by a bulk ingest" in refused.details
 
 
-@pytest.mark.slow
 def test_grants_that_are_taken_count_for_what_was_begun_before(tenants: World) -> None:
     leaver = tenants.client("leaver")
     shared = [("x-lakehouse-bucket", "shared")]

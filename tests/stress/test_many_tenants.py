@@ -56,6 +56,7 @@ def _round_trip(client: flight.FlightClient, name: str, token: tuple[bytes, byte
 
 
 @pytest.mark.stress
+@pytest.mark.timeout(600)
 def test_two_hundred_tenants_share_four_engine_processes(
     record_property: Callable[[str, object], None],
 ) -> None:
