@@ -36,6 +36,7 @@ from flight_server.services.queries import Queries
 from flight_server.services.query import QueryService
 from flight_server.services.query_options import QueryLimits, QueryOptions
 from flight_server.services.register import RegisterService
+from flight_server.services.remains import ProfileRemains
 from flight_server.services.reservations import Reservations
 from flight_server.services.resolution import Names
 from flight_server.services.searched import SearchedDatasets
@@ -198,6 +199,7 @@ def sweep_service(storage: Storage, settings: Settings, in_use: InUse) -> SweepS
         storage.dispatcher,
         storage.committer,
         IndexSweep(storage.catalog, storage.dispatcher, storage.committer),
+        ProfileRemains(storage.catalog, storage.registry, storage.dispatcher, storage.committer),
         settings.catalog.retention,
         in_use,
     )

@@ -16,6 +16,14 @@ from flight_server.domain.vector import IndexRecord
 
 Open = Callable[[], AbstractContextManager[Connection]]
 
+_REMOVAL_SECONDS = 60.0
+"""How long whoever drops a profile has for its objects before sweep takes part."""
+
+
+def _removal(bucket: str) -> str:
+    """Return the name of the lease to remove what a dropped profile has left."""
+    return f"removal of {bucket}"
+
 
 class VectorCatalog:
     """Profiles and indexes of a catalog; every method is one transaction, from any thread."""
@@ -39,6 +47,7 @@ class VectorCatalog:
         with self._write() as connection:
             commit = insert_commit(connection, principal, f"create profile {name}")
             profiles.create(connection, name, principal, commit)
+            vector_indexes.release_all(connection, _removal(PROFILE_PREFIX + name))
             return commit
 
     def drop_profile(self, name: str, principal: str) -> int:
@@ -50,7 +59,19 @@ class VectorCatalog:
             commit = insert_commit(connection, principal, f"drop profile {name}")
             profiles.drop(connection, name, commit)
             vector_indexes.forget_bucket(connection, PROFILE_PREFIX + name)
+            vector_indexes.acquire(connection, _removal(PROFILE_PREFIX + name), "", _REMOVAL_SECONDS)
             return commit
+
+    def cut_off_removals(self) -> list[str]:
+        """Return the buckets of dropped profiles that nobody has been able to clear so far."""
+        with self._read() as connection:
+            found = vector_indexes.run_out(connection, _removal(""))
+        return [name.removeprefix(_removal("")) for name in found]
+
+    def forget_removal(self, bucket: str) -> None:
+        """Note that nothing is left of a dropped profile."""
+        with self._write() as connection:
+            vector_indexes.release_all(connection, _removal(bucket))
 
     def forget_configured(self, names: Collection[str]) -> None:
         """Forget what was recorded of profiles that the configuration names now."""

@@ -196,6 +196,17 @@ def release(connection: Connection, name: str, owner: str) -> None:
     connection.execute(delete(leases).where(leases.c.name == name, leases.c.owner == owner))
 
 
+def release_all(connection: Connection, name: str) -> None:
+    """End a lease, whoever has it."""
+    connection.execute(delete(leases).where(leases.c.name == name))
+
+
+def run_out(connection: Connection, prefix: str) -> list[str]:
+    """Return the names of leases that have run out, of those that begin so."""
+    is_meant = leases.c.name.startswith(prefix, autoescape=True) & (leases.c.until <= time.time())
+    return list(connection.execute(select(leases.c.name).where(is_meant)).scalars())
+
+
 def named(record: IndexRecord, column: str) -> IndexRecord:
     """Return a record with the name of its column in the place of the id."""
     return replace(record, column=column)

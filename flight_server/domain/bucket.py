@@ -122,11 +122,11 @@ class BucketRegistry:
         """Take in profiles that were made, or dropped: short name, whether it is there."""
         for short, is_live in profiles:
             name = PROFILE_PREFIX + short
-            uri = self.pattern.uri(name) if self.pattern is not None else None
-            if self.is_configured(name) or self.pattern is None or uri is None:
+            bucket = self.made(name)
+            if bucket is None:
                 continue
             if is_live:
-                self._buckets[name] = Bucket(name, uri, (), self.pattern.read_only, self.pattern.quota_bytes)
+                self._buckets[name] = bucket
                 self._canonical[name] = name
                 owners = self._sanitised.setdefault(sanitise(name), [])
                 owners += [name] if name not in owners else []
@@ -134,6 +134,13 @@ class BucketRegistry:
                 del self._canonical[name]
                 self._sanitised[sanitise(name)].remove(name)
             self.epoch += 1
+
+    def made(self, name: str) -> Bucket | None:
+        """Return what the pattern makes of a name, whether it is there or not; None for other names."""
+        uri = self.pattern.uri(name) if self.pattern is not None else None
+        if self.is_configured(name) or self.pattern is None or uri is None:
+            return None
+        return Bucket(name, uri, (), self.pattern.read_only, self.pattern.quota_bytes)
 
     def find(self, written: str) -> Bucket | None:
         """Return the bucket of a name or alias, None when it is unknown."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -21,11 +21,11 @@ from flight_server.errors import (
     PermissionDeniedError,
 )
 from flight_server.services.commits import Committer
+from flight_server.services.remains import ProfileRemains
 from flight_server.services.searched import SearchedDatasets
 
 _log = logging.getLogger("flight_server.profiles")
 
-_OBJECTS_FOLDER = "_objects"
 _SELECTED_SECONDS = 300.0
 """How long a selected profile counts as loaded; what was evicted meanwhile, the next search loads."""
 
@@ -45,6 +45,7 @@ class ProfileService:
         self._catalog = datasets.catalog.vectors
         self._committer = committer
         self._dispatcher = dispatcher
+        self._remains = ProfileRemains(datasets.catalog, datasets.names.registry, dispatcher, committer)
         self._selected: RecentMap[str, float] = RecentMap(_REMEMBERED)
         self._working: set[asyncio.Task[Any]] = set()
         self.registry = self._names.registry
@@ -96,19 +97,16 @@ class ProfileService:
         return {"profile": name, "commit": commit, **removed}
 
     async def _remove(self, bucket: Bucket, tell: Tell) -> Row:
-        """Remove what a dropped profile has left; keys are buried first, as sweep does."""
-        await self._dispatcher.deactivate(bucket.name)
-        engine, catalog = self._dispatcher.over(bucket), self._datasets.catalog
+        """Remove what a dropped profile has left; tell how much of it has gone."""
         objects = size = 0
-        async for page in engine.list(bucket.name, _OBJECTS_FOLDER):
-            sizes = {item.key: item.bytes for item in page}
-            dead = await self._committer.run(
-                lambda keys=[*sizes]: catalog.bury(keys, dry_run=False)  # type: ignore[misc]
-            )  # not what another profile of that name, made meanwhile, has stored
-            await engine.delete(bucket.name, dead)
-            objects, size = objects + len(dead), size + sum(sizes[key] for key in dead)
+
+        def count(gone: Mapping[str, int]) -> None:
+            nonlocal objects, size
+            objects, size = objects + len(gone), size + sum(gone.values())
             tell({"objects": objects})
-        await engine.clear(bucket.name)
+
+        await self._dispatcher.deactivate(bucket.name)
+        await self._remains.remove(bucket, count)
         return {"objects": objects, "bytes": size}
 
     async def activate(self, identity: Identity, written: str, *, wait: bool) -> AsyncIterator[Row]:

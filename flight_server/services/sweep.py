@@ -1,6 +1,6 @@
 """Sweep: removes versions that are past their retention, and objects that belong to no version."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -16,6 +16,7 @@ from flight_server.domain.statement import Sweep
 from flight_server.errors import PermissionDeniedError
 from flight_server.services.commits import Committer
 from flight_server.services.index_sweep import IndexSweep
+from flight_server.services.remains import ProfileRemains
 
 _OBJECTS_FOLDER = "_objects"
 _TOLD_OBJECTS = 1_000
@@ -48,6 +49,10 @@ class _Count:
         self.objects += 1
         self.bytes += size
 
+    def add_all(self, sizes: Mapping[str, int]) -> None:
+        self.objects += len(sizes)
+        self.bytes += sum(sizes.values())
+
     def report(self) -> dict[str, int]:
         return {"objects": self.objects, "bytes": self.bytes}
 
@@ -61,6 +66,7 @@ class SweepService:
     dispatcher: Dispatcher
     committer: Committer
     indexes: IndexSweep
+    remains: ProfileRemains
     retention: float
     in_use: InUse = field(default_factory=InUse)
 
@@ -81,6 +87,8 @@ class SweepService:
         orphans = _Count()
         for bucket in writable:
             await self._sweep_bucket(bucket, asked, orphans, tell)
+        if asked.bucket is None:
+            await self.remains.remove_cut_off(orphans.add_all, dry_run=asked.dry_run)
         names = {bucket.name for bucket in writable}
         indexes = await self.indexes.sweep(names, asked.older_than, dry_run=asked.dry_run)
         return {**versions, "orphans": orphans.report(), "indexes": indexes, "dry_run": asked.dry_run}
