@@ -189,10 +189,10 @@ class VectorEngine:
         return self._building(about("build_index", asked.dataset.relations, fields), tell)
 
     def update_index(
-        self, dataset: Searched, record: IndexRecord, tell: Tell
+        self, dataset: Searched, record: IndexRecord, anew: str, tell: Tell
     ) -> AbstractAsyncContextManager[Building]:
-        """Have an index brought up to a dataset version; the block keeps it."""
-        fields = dataset.fields | {"record": encode_index(record)}
+        """Have an index brought up to a dataset version, `anew` if it cannot be read; the block keeps it."""
+        fields = dataset.fields | {"record": encode_index(record), "anew": anew}
         return self._building(about("update_index", dataset.relations, fields), tell)
 
     @contextlib.asynccontextmanager

@@ -29,10 +29,6 @@ Discard = Callable[[], None]
 """Removes what a request has made, when the gateway does not keep it."""
 
 
-def _nothing() -> None:
-    """Leave an older version of an index beside the recorded one; the next update goes back to that."""
-
-
 def open_activations(stores: Mapping[str, ObjectStore], budget_bytes: int, *, preloads: bool) -> Activations:
     """Return the memory for vectors of a process; one that preloads gets ready for indexes meanwhile."""
 
@@ -125,9 +121,19 @@ class VectorRequests:
     def update_index(self, request: Frame, running: Running, send: Send) -> tuple[Frame, Discard]:
         """Bring an index up to a dataset version; return what to tell of it."""
         record: IndexRecord = decode_index(request.fields["record"])
-        with self._rows(request, running) as rows:
-            built = indexes.update(self._activations.lance, rows, record, telling(send), running.check)
-        return _built(built), _nothing
+        lance, anew = self._activations.lance, request.fields["anew"]
+
+        def discard() -> None:
+            # In its own table the next update goes back to the recorded version.
+            indexes.drop(lance, record.bucket, anew)
+
+        try:
+            with self._rows(request, running) as rows:
+                built = indexes.update(lance, rows, record, telling(send), running.check, anew)
+        except BaseException:
+            discard()
+            raise
+        return _built(built), discard
 
     @contextmanager
     def _rows(self, request: Frame, running: Running) -> Iterator[DatasetRows]:

@@ -6,7 +6,7 @@
 | deactivate | bucket | | deactivated (entries, bytes) |
 | activations | | | active (rows) |
 | build_index | bucket, dataset_id, column, kind, metric, params, table | schemas | progress, built |
-| update_index | bucket, dataset_id, record | schemas | progress, built |
+| update_index | bucket, dataset_id, record, anew | schemas | progress, built |
 | drop_index | bucket, table | | dropped |
 | embed | bucket, dataset_id, text_column, vector_column, embedder | schemas | progress, stored |
 | truth | bucket, metric, k | schemas, queries | progress, measured (truth) |
@@ -18,8 +18,9 @@ Where the payload holds schemas, `relations` are described as in the answer to `
 comes after the schemas, as Arrow IPC streams. All but `activate` bring one, and its name as `relation`.
 `activated` tells what one index or column has in memory; without `wait` it is loaded in the background and
 not told of. `progress` tells a `phase` and how much is `done`, 0 to 1, or how many `rows` are. What was
-`built` or `stored` the gateway answers with `keep` or `discard`. `measured` holds rows of a journal, and
-exact answers that had to be computed; in `trial` the eval set and its truth are named as relations.
+`built` or `stored` the gateway answers with `keep` or `discard`; what `is_anew` is in the table `anew`.
+`measured` holds rows of a journal, and exact answers that had to be computed; in `trial` the eval set and
+its truth are named as relations.
 After `exchange` the gateway sends the client's messages as `data` and then `finish`, as for an upload.
 While a statement runs the engine process may ask for `indexes` (relation → records): those that the dataset
 has at the newest commit, with the names that their columns have in the relation.
@@ -68,6 +69,7 @@ class BuiltIndex:
     dim: int
     bytes: int
     seconds: float
+    is_anew: bool
 
 
 def decode_built(frame: Frame) -> BuiltIndex:

@@ -1,6 +1,5 @@
 """Where the objects of one bucket lie, whatever the storage."""
 
-import errno
 import hashlib
 import os
 import time
@@ -16,12 +15,12 @@ import pyarrow.fs
 
 from flight_server.domain import faults
 from flight_server.domain.bucket import PROFILE_PATTERN, BucketPattern
+from flight_server.domain.storage_failure import storage_failure
 from flight_server.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
     PermissionDeniedError,
-    ResourceExhaustedError,
 )
 
 OBJECTS_FOLDER = "_objects"
@@ -210,13 +209,7 @@ def storage_errors(bucket: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise ResourceExhaustedError(f"bucket {bucket} has no space left") from error
-        reason = os.strerror(error.errno or errno.EIO)
-        raise FailedPreconditionError(f"bucket {bucket} cannot be used: {reason}") from error
-
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        raise storage_failure(bucket, error.errno) from error
 
 
 class Stores(Mapping[str, ObjectStore]):

@@ -217,24 +217,17 @@ class IndexService:
             return
         named = with_column_name(record, dataset)
         searched = self.datasets.searched(LOCAL, dataset)
-        tell = self._teller(dataset, lambda _: None)
+        tell, anew = self._teller(dataset, lambda _: None), uuid.uuid4().hex
         with self._noted(dataset):
-            async with (
-                self.engine.working() as dispatcher,
-                dispatcher.over(*searched.buckets).vectors.update_index(searched, named, tell) as building,
-            ):
-                built = building.built
-                after = replace(
-                    record,
-                    lance_version=built.lance_version,
-                    dataset_version=version,
-                    rows=built.rows,
-                    dim=built.dim,
-                    bytes=built.bytes,
-                )
-                catalog, name = self.datasets.catalog.vectors, shown(dataset)
-                await self.committer.run(lambda: catalog.advance_index(after, record, LOCAL.name, name))
-                building.keep()
+            async with self.engine.working() as dispatcher:
+                vectors = dispatcher.over(*searched.buckets).vectors
+                async with vectors.update_index(searched, named, anew, tell) as building:
+                    after = _advanced(record, building, version, anew)
+                    catalog, name = self.datasets.catalog.vectors, shown(dataset)
+                    await self.committer.run(lambda: catalog.advance_index(after, record, LOCAL.name, name))
+                    building.keep()
+                if after.table != record.table:
+                    await vectors.drop_index(record.bucket, record.table)
 
     def _teller(self, dataset: Dataset, tell: Tell) -> Tell:
         def told(progress: dict[str, Any]) -> None:
@@ -294,6 +287,19 @@ def _record(bucket: str, dataset: Dataset, table: str, building: Building) -> In
         dim=built.dim,
         bytes=built.bytes,
         params=built.params,
+    )
+
+
+def _advanced(record: IndexRecord, building: Building, version: int, anew: str) -> IndexRecord:
+    built = building.built
+    return replace(
+        record,
+        table=anew if built.is_anew else record.table,
+        lance_version=built.lance_version,
+        dataset_version=version,
+        rows=built.rows,
+        dim=built.dim,
+        bytes=built.bytes,
     )
 
 

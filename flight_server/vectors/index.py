@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from flight_server.domain.vector import IndexKind, IndexRecord, Metric
-from flight_server.errors import InvalidArgumentError
+from flight_server.errors import InvalidArgumentError, LakehouseError
 from flight_server.vectors import mapped
 from flight_server.vectors.blocks import EXACT_ROWS
 from flight_server.vectors.index_rows import (
@@ -27,7 +27,7 @@ from flight_server.vectors.index_rows import (
     surveyed,
     written,
 )
-from flight_server.vectors.lance import Lance, configuration
+from flight_server.vectors.lance import Lance, configuration, storing
 from flight_server.vectors.opened import (
     COLUMN_KEY,
     TEXT_INDEX,
@@ -52,7 +52,10 @@ _VERSIONS_KEPT = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What has been built, as the catalog records it; `bytes` are those of memory that it takes."""
+    """What has been built, as the catalog records it; `bytes` are those of memory that it takes.
+
+    `is_anew` tells that another table was made in the place of one that could not be used any more.
+    """
 
     column: str
     kind: IndexKind
@@ -63,6 +66,7 @@ class Built:
     dim: int
     bytes: int
     seconds: float
+    is_anew: bool = False
 
 
 def build(lance: Lance, source: Source, order: IndexOrder, tell: Tell, check: Check) -> Built:
@@ -76,7 +80,7 @@ def build(lance: Lance, source: Source, order: IndexOrder, tell: Tell, check: Ch
     _check_sub_vectors(order.params, dim)
     rows = IndexRows(source, order, column, dim)
     data = rows.reader(source.objects, total, tell, check)
-    with written(rows):
+    with storing(order.bucket), written(rows):
         table = lance.connection(order.bucket).create_table(
             order.table, data=data, schema=rows.schema, mode="overwrite"
         )
@@ -99,7 +103,7 @@ def _index(table: Any, order: IndexOrder, dim: int, tell: Tell) -> None:
         raise InvalidArgumentError(f"an index cannot be built with these parameters: {error}") from error
     column, name = ("text", TEXT_INDEX) if is_text else ("vector", VECTOR_INDEX)
     expected = rows * max(dim, 16) * _SECONDS_PER_VALUE
-    with _telling(tell, expected):
+    with _telling(tell, expected), storing(order.bucket):
         table.create_index(column, config=config, name=name, replace=True)
 
 
@@ -139,41 +143,61 @@ def _built(lance: Lance, table: Any, order: IndexOrder, column: IndexedColumn, s
     size = sizes or rows * dim * 4
     folder = lance.folder(order.bucket)
     if folder is not None and column.vectors is not None and rows <= EXACT_ROWS:
-        mapped.write(folder, order.table, table.version, read_table(table), column.key)
+        with storing(order.bucket):
+            mapped.write(folder, order.table, table.version, read_table(table), column.key)
     seconds = time.monotonic() - started
     return Built(
         column.name, order.kind, order.metric, order.params, table.version, rows, dim, size, round(seconds, 3)
     )
 
 
-def update(lance: Lance, source: Source, record: IndexRecord, tell: Tell, check: Check) -> Built:
-    """Bring an index up to a dataset version; one that has changed by more than half is built anew."""
-    started = time.monotonic()
+def update(lance: Lance, source: Source, record: IndexRecord, tell: Tell, check: Check, anew: str) -> Built:
+    """Bring an index up to a dataset version; one that has changed by more than half is built anew.
+
+    So is one that cannot be read, in a table of the name `anew`: LanceDB does not write over what is damaged.
+    """
     order = IndexOrder(record.bucket, record.table, record.column, record.kind, record.metric, record.params)
-    column = indexed_column(source.schema, record.column, record.kind)
     try:
-        table = _at_version(lance, record)
-        covered = covered_objects(table)
-        own = (table.schema.metadata or {}).get(COLUMN_KEY, b"").decode()
+        built = _extended(lance, source, record, order, tell, check)
+    except LakehouseError:
+        raise
     except Exception as error:
-        _log.info("an index is built anew, for it cannot be read: %s", type(error).__name__)
-        return build(lance, source, order, tell, check)
-    gone = covered - source.objects.keys()
-    new = source.objects.keys() - covered
-    added = source.count(new)
-    removed = _rows_of(table, gone)
-    total = table.count_rows()
+        _log.warning("an index is built anew, for it cannot be read: %s", type(error).__name__)
+        return replace(build(lance, source, replace(order, table=anew), tell, check), is_anew=True)
+    return built or build(lance, source, order, tell, check)
+
+
+def _extended(
+    lance: Lance, source: Source, record: IndexRecord, order: IndexOrder, tell: Tell, check: Check
+) -> Built | None:
+    """Bring an index up to a dataset version; None where building it anew is better."""
+    started, column = time.monotonic(), indexed_column(source.schema, record.column, record.kind)
+    with storing(record.bucket):
+        table = _at_version(lance, record)
+    covered = covered_objects(table)
+    own = (table.schema.metadata or {}).get(COLUMN_KEY, b"").decode()
+    gone, new = covered - source.objects.keys(), source.objects.keys() - covered
+    added, removed, total = source.count(new), _rows_of(table, gone), table.count_rows()
     if own != column.key or 2 * (added + removed) > total or total < _LEAST_INDEXED_ROWS:
-        return build(lance, source, order, tell, check)
-    _delete(table, gone)
+        return None
+    with storing(record.bucket):
+        _delete(table, gone)
     if new:
         rows = IndexRows(source, order, column, record.dim)
-        with written(rows):
+        with storing(record.bucket), written(rows):
             table.add(rows.reader(new, added, tell, check))
-    with _telling(tell, (added + removed) * max(record.dim, 16) * _SECONDS_PER_VALUE):
-        table.optimize(cleanup_older_than=_VERSIONS_KEPT)
+    seconds = (added + removed) * max(record.dim, 16) * _SECONDS_PER_VALUE
+    with _telling(tell, seconds), storing(record.bucket):
+        table.optimize(cleanup_older_than=_spared(table, record))
     _clean(lance, record)
     return _built(lance, table, order, column, started)
+
+
+def _spared(table: Any, record: IndexRecord) -> timedelta:
+    """Return how old a version must be to go: the recorded one is what searches use until the next is."""
+    made = {version["version"]: version["timestamp"] for version in table.list_versions()}
+    since: timedelta = made[table.version] - made[record.lance_version]
+    return _VERSIONS_KEPT + since
 
 
 def _at_version(lance: Lance, record: IndexRecord) -> Any:
@@ -208,7 +232,8 @@ def _clean(lance: Lance, record: IndexRecord) -> None:
 
 def drop(lance: Lance, bucket: str, table: str) -> None:
     """Remove an index with its files; one that is not there is no error."""
-    lance.connection(bucket).drop_table(table, ignore_missing=True)
-    folder = lance.folder(bucket)
-    if folder is not None:
-        mapped.remove(folder, table)
+    with storing(bucket):
+        lance.connection(bucket).drop_table(table, ignore_missing=True)
+        folder = lance.folder(bucket)
+        if folder is not None:
+            mapped.remove(folder, table)

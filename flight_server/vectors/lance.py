@@ -4,13 +4,22 @@ Importing it takes about a second and 70 MB, which a server without vectors does
 """
 
 import importlib
+import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from flight_server.domain import faults
+from flight_server.domain.storage_failure import storage_failure
+from flight_server.errors import LakehouseError
+
 Place = Callable[[str], tuple[str, Mapping[str, str]]]
 """Bucket → the URI of the folder that holds its indexes, and the options of its storage."""
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How LanceDB's own errors tell what the operating system said."""
 
 
 class Lance:
@@ -41,6 +50,7 @@ class Lance:
 
     def table(self, bucket: str, name: str, version: int | None = None) -> Any:
         """Open a table, at a version if one is given; whatever is wrong with it is raised as LanceDB does."""
+        faults.operate()
         table = self.connection(bucket).open_table(name)
         if version is not None and table.version != version:
             table.checkout(version)
@@ -55,6 +65,23 @@ class Lance:
         """Return the folder of a bucket's indexes when it is one of this machine."""
         uri = self._place(bucket)[0]
         return None if "://" in uri else Path(uri)
+
+
+@contextmanager
+def storing(bucket: str) -> Iterator[None]:
+    """Raise what storage says to LanceDB as one of our errors, without the path that it carries."""
+    try:
+        faults.operate()
+        yield
+    except LakehouseError:
+        raise
+    except OSError as error:
+        raise storage_failure(bucket, error.errno) from error
+    except RuntimeError as error:
+        found = _OS_ERROR.search(str(error))
+        if found is None:
+            raise
+        raise storage_failure(bucket, int(found[1])) from error
 
 
 def library() -> Any:

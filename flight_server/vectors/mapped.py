@@ -21,7 +21,7 @@ from flight_server.vectors.exact import Matrix
 
 _ALIGNMENT = 4096
 _PAGE_BYTES = 4096
-_SUFFIX = ".vectors"
+_SUFFIX, _ASIDE = ".vectors", ".tmp"
 
 
 def write(folder: Path, table: str, version: int, block: Block, key: str) -> None:
@@ -32,7 +32,7 @@ def write(folder: Path, table: str, version: int, block: Block, key: str) -> Non
     head = {"key": key, "covers": sorted(block.covers)}
     head["arrays"] = [[array.dtype.str, array.shape] for array in arrays]
     text = json.dumps(head).encode()
-    aside = folder / f"{uuid4()}.tmp"
+    aside = folder / f"{table}.{uuid4()}{_ASIDE}"
     with aside.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for array in arrays:
@@ -78,8 +78,9 @@ def _touch(array: NDArray[Any]) -> None:
 
 def remove(folder: Path, table: str, kept: Collection[int] = ()) -> None:
     """Remove the files of a table but those of some versions; who has mapped one keeps it."""
-    for path in folder.glob(f"{table}.*{_SUFFIX}"):
-        if path not in {_path(folder, table, version) for version in kept}:
+    spared = {_path(folder, table, version) for version in kept}
+    for path in (*folder.glob(f"{table}.*{_SUFFIX}"), *folder.glob(f"{table}.*{_ASIDE}")):
+        if path not in spared:
             path.unlink(missing_ok=True)
 
 

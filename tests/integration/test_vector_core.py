@@ -1,6 +1,8 @@
 import random
 import threading
 import time
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from flight_server.vectors.activation import Activations
 from flight_server.vectors.batching import Coalescer
 from flight_server.vectors.index_rows import IndexOrder
 from flight_server.vectors.lance import Lance
+from flight_server.vectors.opened import open_index
 from flight_server.vectors.queries import Search
 from flight_server.vectors.search import Activated, VectorSearcher
 from tests.integration.vector_objects import BUCKET, MemoryObjects
@@ -92,6 +95,10 @@ def build(lance, source, wanted):
     return record_of(indexes.build(lance, source, wanted, lambda *_: None, lambda: None), wanted)
 
 
+def update(lance, source, record):
+    return indexes.update(lance, source, record, lambda *_: None, lambda: None, "anew")
+
+
 def ask(searcher, source, records, queries, options, where=None, columns=("id",), **more):
     search = Search(source, records, None, options, where, columns)
     return searcher.vector(search, queries, **more)
@@ -123,7 +130,7 @@ class Story:
 
     def update(self):
         try:
-            built = indexes.update(self.lance, self.past[-1], self.records[0], lambda *_: None, lambda: None)
+            built = update(self.lance, self.past[-1], self.records[0])
             self.records = [record_of(built, self.order)]
         except InvalidArgumentError:  # it had to be built anew, and cosine cannot compare some
             self.live = []
@@ -205,6 +212,34 @@ def test_a_damaged_index_is_searched_without(lance, caplog, tmp_path, monkeypatc
     assert sum("searched without" in line for line in caplog.messages) == 1
 
 
+@pytest.mark.parametrize("damaged", ["_versions/*", "data/*"])
+def test_a_damaged_index_is_built_anew_beside_what_is_left_of_it(lance, tmp_path, damaged):
+    dataset = MemoryObjects(SCHEMA)
+    dataset.add(rows(range(2_000), np.random.default_rng(0), with_odd=False))
+    wanted = order(kind=IndexKind.IVF_FLAT)
+    record = build(lance, dataset.source(), wanted)
+    for path in tmp_path.glob(f"**/t_vector.lance/{damaged}"):
+        path.write_bytes(b"damaged")
+    lance.forget(BUCKET)
+    dataset.add(rows(range(2_000, 2_100), np.random.default_rng(1), with_odd=False))
+    built = update(lance, dataset.source(), record)
+    assert (built.is_anew, built.rows) == (True, 2_100)
+    again = replace(record_of(built, wanted), table="anew")
+    assert open_index(lance, again).covers == dataset.source().objects.keys()
+
+
+def test_searches_keep_the_recorded_version_until_there_is_another(lance, monkeypatch):
+    """Old versions go when an index is brought up to date: not the one that searches are told of."""
+    monkeypatch.setattr(indexes, "_VERSIONS_KEPT", timedelta(seconds=1.5))
+    dataset, wanted = MemoryObjects(SCHEMA), order(kind=IndexKind.IVF_FLAT)
+    dataset.add(rows(range(1_000), np.random.default_rng(0), with_odd=False))
+    record = build(lance, dataset.source(), wanted)
+    time.sleep(1.6)
+    dataset.add(rows(range(1_000, 1_200), np.random.default_rng(1), with_odd=False))
+    assert update(lance, dataset.source(), record).rows == 1_200
+    assert open_index(lance, record).rows == 1_000
+
+
 def test_texts_are_found_before_the_index_knows_them(lance):
     dataset = MemoryObjects(SCHEMA)
     first = dataset.add(rows(range(500), np.random.default_rng(0)))
@@ -228,7 +263,7 @@ def test_texts_are_found_before_the_index_knows_them(lance):
     assert ids(dataset.source([second]), "word7") == [10_007]
     assert ids(dataset.source(), "word8", Filter("id > 1000", "", ("id",))) == [10_008]
     assert ids(dataset.source(), "word8", Filter("id > 1000000", "", ("id",))) == []
-    built = indexes.update(lance, dataset.source(), records[0], lambda *_: None, lambda: None)
+    built = update(lance, dataset.source(), records[0])
     records[:] = [record_of(built, wanted)]
     assert built.rows == 502
     assert ids(dataset.source(), "10007 word7")[0] == 10_007
@@ -281,7 +316,7 @@ def test_many_searchers_agree_while_objects_come_and_indexes_change(lance):
         live.append(dataset.add(rows(range(step * 1000, step * 1000 + 100), state, with_odd=False)))
         versions.append(dataset.source(live))
         if step % 3 == 0:
-            built = indexes.update(lance, versions[-1], records[0], lambda *_: None, lambda: None)
+            built = update(lance, versions[-1], records[0])
             records[:] = [record_of(built, wanted)]
         if step == 5:
             activations.deactivate(BUCKET)

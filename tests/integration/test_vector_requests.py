@@ -84,7 +84,7 @@ class Process:
         return self.ask("build_index", relation, **asked | fields)
 
     def record(self, built: Frame, version: int = 1):
-        fields = {name: value for name, value in built.fields.items() if name != "seconds"}
+        fields = {name: value for name, value in built.fields.items() if name not in ("seconds", "is_anew")}
         own = {"id": "i", "dataset_id": "d", "bucket": BUCKET, "table": "i1", "dataset_version": version}
         return decode_index({**own, **fields, "search": {}})
 
@@ -126,7 +126,7 @@ def test_an_index_is_built_activated_updated_and_dropped(process):
     process.write("b.parquet", 1_200, 10)
     second = process.relation("a.parquet", "b.parquet")
     (updated, _), _ = process.ask(
-        "update_index", {"d@2": second}, dataset_id="d", record=encode_index(record)
+        "update_index", {"d@2": second}, dataset_id="d", record=encode_index(record), anew="i2"
     )
     assert updated.fields["rows"] == 1_210
     found = process.nearest("d@2", second, 7, [process.record(updated, 2)])

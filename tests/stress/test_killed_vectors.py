@@ -1,5 +1,7 @@
 """kill -9 while indexes are built, brought up to date, promoted or dropped: what is found stays right."""
 
+import itertools
+import json
 import os
 import random
 import signal
@@ -7,8 +9,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +32,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-KILLS = 10
-DIM, ROWS, MORE, K = 16, 1_000, 300, 10
+DIM, ROWS, MORE, K = 32, 6_000, 300, 10
+SETTINGS = {"catch_up_after": 0.1, "memory": "1MiB"}
+"""So little memory that indexes answer."""
+
 HEADER = "adbc.flight.sql.rpc.call_header.x-lakehouse-profile"
 FAILURES = (pa.ArrowException, flight.FlightError, OSError, dbapi.Error)
 WORDS = ("rain", "storm", "bread", "river", "engine", "violin", "forest", "market")
-INDEX = {"profile": "", "table": "docs", "column": "vector", "type": "hnsw_sq"}
+INDEX = {"table": "docs", "column": "vector", "type": "hnsw_sq"}
 
 
 def docs(start: int, count: int) -> pa.Table:
@@ -52,11 +57,10 @@ class Work:
     rows: int = ROWS
     trial: str = ""
     is_done: bool = False
-    problems: list[str] = field(default_factory=list)
 
 
 def build(client: Any, work: Work) -> None:
-    act(client, "create_vector_index", **INDEX | {"profile": work.profile})
+    act(client, "create_vector_index", profile=work.profile, **INDEX)
 
 
 def catch_up(client: Any, work: Work) -> None:
@@ -80,13 +84,14 @@ def drop(client: Any, work: Work) -> None:
     act(client, "drop_profile", profile=work.profile)
 
 
-OPERATIONS: dict[str, Callable[[Any, Work], None]] = {
-    "build": build,
-    "catch up": catch_up,
-    "embed": embed,
-    "promote": promote,
-    "drop": drop,
+OPERATIONS: dict[str, tuple[Callable[[Any, Work], None], float]] = {
+    "build": (build, 0.8),
+    "catch up": (catch_up, 2.0),
+    "embed": (embed, 1.2),
+    "promote": (promote, 0.35),
+    "drop": (drop, 0.08),
 }
+"""What is cut off → how, and how many seconds it takes on a quiet machine."""
 
 
 def prepare(client: Any, name: str, operation: str) -> Work:
@@ -107,7 +112,7 @@ def prepare(client: Any, name: str, operation: str) -> Work:
 
 def operate(uri: str, operation: str, work: Work) -> None:
     with flight.connect(uri) as client, suppress(*FAILURES):
-        OPERATIONS[operation](client, work)
+        OPERATIONS[operation][0](client, work)
         work.is_done = True
 
 
@@ -153,8 +158,9 @@ def kill(server: Server, whole: bool, choice: random.Random) -> None:
         server.process.kill()
         server.process.wait(10)
     elif engines:
+        # The youngest is the one in the background, once there is one.
         with suppress(ProcessLookupError):
-            os.kill(choice.choice(engines), signal.SIGKILL)
+            os.kill(choice.choice([max(engines), max(engines), min(engines)]), signal.SIGKILL)
 
 
 def check_folders(client: Any, data_dir: Path, dropped: set[str]) -> None:
@@ -171,41 +177,38 @@ def check_folders(client: Any, data_dir: Path, dropped: set[str]) -> None:
         assert left == [], profile
 
 
-def test_kills_at_any_moment_leave_searches_right_and_nothing_half(tmp_path: Path) -> None:
-    seed = random.SystemRandom().randrange(1 << 30)
-    print(f"seed {seed}")  # noqa: T201
-    choice = random.Random(seed)
+@pytest.fixture
+def choice() -> random.Random:
+    seed = int(os.environ.get("SEED", random.SystemRandom().randrange(2**32)))
+    print(f"SEED={seed}")  # noqa: T201 - pytest shows it when the test fails
+    return random.Random(seed)
+
+
+def test_kills_at_any_moment_leave_searches_right_and_nothing_half(
+    tmp_path: Path, choice: random.Random
+) -> None:
     buckets = {
         "primary": {"uri": str(tmp_path / "primary")},
         "profile:*": {"uri": str(tmp_path / "profiles" / "{name}")},
     }
-    seconds: dict[str, float] = {}
+    start = partial(serve, buckets, data_dir=tmp_path, vectors=SETTINGS)
     dropped: set[str] = set()
-    outcomes: list[str] = []
-    for number in range(KILLS):
-        operation = list(OPERATIONS)[number % len(OPERATIONS)]
-        whole = choice.random() < 0.6
-        settings = {"catch_up_after": 0.1}
-        with serve(buckets, data_dir=tmp_path, vectors=settings) as server:
+    with ExitStack() as stack:
+        server = stack.enter_context(start())
+        for number, (operation, whole) in enumerate(itertools.product(OPERATIONS, (False, True))):
             with flight.connect(server.uri) as client:
-                if operation not in seconds:
-                    rehearsed = prepare(client, f"p{number}-0", operation)
-                    began = time.monotonic()
-                    OPERATIONS[operation](client, rehearsed)
-                    seconds[operation] = time.monotonic() - began
                 work = prepare(client, f"p{number}", operation)
             thread = threading.Thread(target=operate, args=(server.uri, operation, work))
             thread.start()
-            time.sleep(choice.uniform(0, min(2.0, seconds[operation])))
+            seconds = choice.uniform(0, OPERATIONS[operation][1])
+            time.sleep(seconds)
             kill(server, whole, choice)
             thread.join()
-            outcomes.append(f"{operation}, {'server' if whole else 'engine'}, done: {work.is_done}")
-            if not whole:
-                finish(server.uri, tmp_path, operation, work, choice, dropped)
-        if whole:
-            with serve(buckets, data_dir=tmp_path, vectors=settings) as server:
-                finish(server.uri, tmp_path, operation, work, choice, dropped)
-    print(seconds, outcomes)  # noqa: T201
+            outcome = f"{operation}, {'server' if whole else 'engine'}, {seconds:.2f} s, done: {work.is_done}"
+            print(outcome)  # noqa: T201 - pytest shows it when the test fails
+            if whole:
+                server = stack.enter_context(start())
+            finish(server.uri, tmp_path, operation, work, choice, dropped)
 
 
 def finish(
@@ -222,6 +225,64 @@ def finish(
             dropped.add(work.profile)
         else:
             check_searches(uri, work, choice)
-            OPERATIONS[operation](client, work)
+            OPERATIONS[operation][0](client, work)
             check_searches(uri, work, choice)
+            assert operation == "embed" or "index" in plan(uri, work.profile)
         check_folders(client, data_dir, dropped)
+
+
+def plan(uri: str, profile: str) -> str:
+    """Return how a search is answered."""
+    search = f"SELECT id FROM vector_search('docs', '{[1.0] * DIM}', column => 'vector')"
+    with searching(uri, profile) as cursor:
+        cursor.execute(f"EXPLAIN {search}")
+        return str(cursor.fetchall())
+
+
+def test_another_server_builds_what_a_dead_one_has_begun(tmp_path: Path, choice: random.Random) -> None:
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(serve(data_dir=tmp_path, vectors=SETTINGS)) for _ in range(2))
+        client = stack.enter_context(flight.connect(second.uri))
+        put(client, ("profile:user", "docs"), docs(0, 2 * ROWS))
+        work = Work("user", 2 * ROWS)
+        is_indexing = threading.Event()
+        began = threading.Thread(target=build_slowly, args=(first.uri, is_indexing))
+        began.start()
+        assert is_indexing.wait(30)
+        with pytest.raises(pa.ArrowException, match="being worked on"):
+            build(client, work)
+        time.sleep(choice.uniform(0, 1))
+        engines = children(first.process.pid)
+        kill(first, True, choice)
+        began.join()
+        check_searches(second.uri, work, choice)
+        with pytest.raises(pa.ArrowException, match="being worked on"):
+            build(client, work)
+        expire_leases(tmp_path)
+        build(client, work)
+        assert "index" in plan(second.uri, "user")
+        check_searches(second.uri, work, choice)
+        await_end(engines)
+        act_all(client, "sweep", older_than_s=0)
+        left = {path.name.partition(".")[0] for path in tmp_path.glob("**/vectors/*")}
+        assert len(left) == 1, left
+
+
+def build_slowly(uri: str, is_indexing: threading.Event) -> None:
+    slow = {"profile": "user", **INDEX, "params": {"ef_construction": 2_000, "m": 64}}
+    action = flight.Action("create_vector_index", json.dumps(slow).encode())
+    with flight.connect(uri) as client, pytest.raises(FAILURES):
+        for result in client.do_action(action):
+            told = json.loads(result.body.to_pybytes())
+            if told.get("progress", {}).get("phase") == "index":
+                is_indexing.set()
+            assert "done" not in told, "it was built before the server died"
+
+
+def await_end(processes: list[int]) -> None:
+    """Wait until the engine processes of a dead server have noticed."""
+    for _ in range(200):
+        if not any(Path(f"/proc/{process}").exists() for process in processes):
+            return
+        time.sleep(0.05)
+    pytest.fail("an engine process has outlived its server")
