@@ -66,10 +66,15 @@ def build_services(storage: Storage, settings: Settings) -> Services:
     options = _query_options(storage, settings)
     names, transactions, handles = options.names, options.transactions, options.handles
     query, reservations = QueryService(options), options.writes.reservations
-    in_use = InUse(lambda: transactions.oldest_snapshot, transactions.staged_keys, reservations.seconds)
+    in_use = InUse(
+        lambda: transactions.oldest_snapshot,
+        transactions.staged_keys,
+        reservations.seconds,
+        lambda: options.index_progress.tables,
+    )
     listing, sql_schemas = DatasetListing(names, transactions), SqlSchemas(dispatcher)
     idle = settings.limits.session_idle
-    searched, limits = SearchedDatasets(names), settings.limits
+    searched = SearchedDatasets(names)
     indexing = AsideEngine(_aside(storage, settings, _INDEXING_NICENESS))
     indexes = IndexService(searched, committer, dispatcher, indexing, options.index_progress)
     journal = Journal(searched, committer, dispatcher, reservations)
@@ -94,7 +99,7 @@ def build_services(storage: Storage, settings: Settings) -> Services:
         profiles=options.profiles,
         indexes=indexes,
         trials=TrialService(searched, journal, indexing, indexes, query, options.writes),
-        batches=BatchService(searched, transactions, dispatcher, limits.statement_timeout or None),
+        batches=BatchService(searched, transactions, dispatcher, _longest_work(settings)),
         embedding=EmbeddingService(searched, committer, reservations, indexing, tuple(settings.embedders)),
     )
 
@@ -142,7 +147,7 @@ def _query_options(storage: Storage, settings: Settings) -> QueryOptions:
         sessions,
         SessionVerbs(SessionOptions(sessions, names, transactions, profiles.select), transactions),
         Writes(names, storage.committer, transactions, Reservations()),
-        QueryLimits(_longest_statement(settings), limits.statement_timeout or None),
+        QueryLimits(_longest_statement(settings), _longest_work(settings)),
         _admission(settings),
         profiles,
         progress,
@@ -159,6 +164,10 @@ def _admission(settings: Settings) -> Admission:
 
 def _longest_statement(settings: Settings) -> int:
     return settings.limits.longest_statement(has_users=settings.auth.is_on)
+
+
+def _longest_work(settings: Settings) -> float | None:
+    return settings.limits.longest_work(has_users=settings.auth.is_on)
 
 
 def _facts(registry: BucketRegistry, settings: Settings) -> ServerFacts:

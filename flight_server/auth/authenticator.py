@@ -20,7 +20,7 @@ from flight_server.auth.jwt import JwtCheck
 from flight_server.auth.passwords import PasswordCheck
 from flight_server.auth.refused import RefusedError
 from flight_server.auth.users import User, Users, UsersFile
-from flight_server.domain.identity import Grant, Identity, bound, parse_grant
+from flight_server.domain.identity import MAX_USER_NAME, Grant, Identity, bound, parse_grant
 from flight_server.domain.login import Login, LoginKind
 from flight_server.domain.recent import RecentMap
 from flight_server.errors import FailedPreconditionError
@@ -96,8 +96,8 @@ class Authenticator:
 
         Raises RefusedError when they are not right, ResourceExhaustedError after too many that were not.
         """
-        if len(password) > _MAX_PASSWORD_CHARACTERS:
-            raise RefusedError("too long a password")
+        if len(name) > MAX_USER_NAME or len(password) > _MAX_PASSWORD_CHARACTERS:
+            raise RefusedError("too long a name or password")  # before anything remembers it
         user = self._users.users.get(name)
         written = f"{len(name)} {name}{password}".encode()
         digest = hmac.digest(self._key, written, "sha256")

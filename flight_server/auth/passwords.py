@@ -14,7 +14,9 @@ from argon2.profiles import RFC_9106_LOW_MEMORY
 from flight_server.errors import ResourceExhaustedError
 
 _AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
-_WAITING = 256
+_WAITING = 1_000
+"""How many wait: those of an address that may fail no more leave at once when their turn comes."""
+
 _HASHER = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
 
 

@@ -84,7 +84,8 @@ def commit_rows(connection: Connection, after: int | None, limit: int) -> Rows:
 def commit_buckets(connection: Connection, first: int, last: int) -> dict[int, set[str]]:
     """Return the buckets in which the datasets lie that the commits of a range changed.
 
-    Commits of a schema's datasets are left out that are older than the schema, which was made anew since.
+    Where they changed datasets, those of the schemas that they made or dropped count too. Commits of a
+    schema's datasets are left out that are older than the schema, which was made anew since.
     """
     found: dict[int, set[str]] = {}
     is_older = namespaces.c.since > dataset_versions.c.commit
@@ -98,4 +99,9 @@ def commit_buckets(connection: Connection, first: int, last: int) -> dict[int, s
     for commit, bucket, is_of_before in rows:
         found.setdefault(commit, set()).add(bucket)
         older.update([commit] if is_of_before else ())
+    for moment in (namespaces.c.since, namespaces.c.dropped):
+        spaces = select(moment, namespaces.c.bucket).where(moment.between(first, last))
+        for commit, bucket in connection.execute(spaces):
+            if commit in found:
+                found[commit].add(bucket)
     return {commit: buckets for commit, buckets in found.items() if commit not in older}

@@ -166,7 +166,9 @@ class Worker:
                 return await self._next()
         except TimeoutError as error:
             self._leases.end_overdue(self._channel)
-            raise DeadlineExceededError(f"the statement took longer than {self._timeout:g} s") from error
+            raise DeadlineExceededError(
+                f"the statement took longer than {self._timeout:g} s, the bound of its session or the server"
+            ) from error
         finally:
             self._request.execution.worked += time.monotonic() - began
 

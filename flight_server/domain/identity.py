@@ -20,7 +20,10 @@ USER = "{user}"
 """Stands in a grant's pattern for the name of the identity that has the grant."""
 
 _PATTERN = re.compile(r"(?:[a-z0-9_.:*-]|\{user\}){1,140}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,126}")
+MAX_USER_NAME = 127
+"""Characters of a user's longest name."""
+
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.@-]{{0,{MAX_USER_NAME - 1}}}")
 _PART = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 
 
@@ -108,7 +111,7 @@ def check_name(name: str) -> str:
     """Return the name of a user. Raises InvalidArgumentError when it cannot be one."""
     if not _NAME.fullmatch(name) or name == LOCAL.name:
         raise InvalidArgumentError(
-            f"{name[:80]!r} is no user's name: up to 127 letters, digits, '_', '.', '@' and '-', the first "
-            f"one a letter or digit, and not {LOCAL.name!r}, who is everybody where nobody logs in"
+            f"{name[:80]!r} is no user's name: up to {MAX_USER_NAME} letters, digits, '_', '.', '@' and '-', "
+            f"the first one a letter or digit, and not {LOCAL.name!r}, who is everybody where nobody logs in"
         )
     return name

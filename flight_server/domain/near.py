@@ -10,6 +10,9 @@ _FEW = 20
 _COMPARED = 200
 """Names that are compared with the one wanted: of more, those that begin or end most like it."""
 
+_LONGEST = 1_000
+"""Characters of what is compared: nothing that there is has a longer name, and comparing takes time."""
+
 _SHOWN = 3
 
 
@@ -35,6 +38,8 @@ def _compared(wanted: str, names: Collection[str]) -> Iterable[str]:
 
 def near(wanted: str, names: Collection[str], is_seen: Callable[[str], bool] = all_seen) -> list[str]:
     """Return a few names like the one wanted, of those that its caller may know of."""
+    if len(wanted) > _LONGEST:
+        return []
     return difflib.get_close_matches(wanted, filter(is_seen, _compared(wanted, names)), _SHOWN)
 
 

@@ -58,10 +58,10 @@ class Admission:
     async def admitted(self, caller: str, purpose: str, sql: str) -> AsyncIterator[Work]:
         """Work on a statement in this block, after a wait where it is known to be heavy.
 
-        A text may be light for one purpose and heavy for another. Raises ResourceExhaustedError when too many
-        wait, or it has waited for too long.
+        A text may be light for one purpose, or caller, and heavy for another. Raises ResourceExhaustedError
+        when too many wait, or it has waited for too long.
         """
-        work, text = Work(caller), hash((purpose, sql))
+        work, text = Work(caller), hash((caller, purpose, sql))
         if self._must_wait(caller, text):
             await self._wait(caller)
             work.has_slot = True
@@ -87,7 +87,7 @@ class Admission:
             self._held[caller] += 1
             return
         if sum(map(len, self._waiting.values())) >= self._limits.waiting:
-            raise ResourceExhaustedError(f"{self._busy} already wait for them: try again in a minute")
+            self._give_way(caller)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(caller, deque()).append(turn)
         try:
@@ -102,10 +102,19 @@ class Admission:
                 "try again in a minute"
             ) from error
 
+    def _give_way(self, caller: str) -> None:
+        """Refuse the newest statement of whoever has most waiting, or this one if its caller would."""
+        error = ResourceExhaustedError(f"{self._busy} already wait for them: try again in a minute")
+        most = max(self._waiting, key=lambda each: len(self._waiting[each]), default=caller)
+        if len(self._waiting.get(most, ())) <= len(self._waiting.get(caller, ())) + 1:
+            raise error
+        self._waiting[most].pop().set_exception(error)
+
     def _leave(self, caller: str, turn: asyncio.Future[None]) -> None:
         """Forget a wait that was given up; if its turn came at that very moment, it is another's."""
         if turn.done() and not turn.cancelled():
-            self._release(caller)
+            if turn.exception() is None:
+                self._release(caller)
         elif turn in (queue := self._waiting.get(caller, deque())):
             queue.remove(turn)
             if not queue:

@@ -30,6 +30,10 @@ class CancelService:
         """Cancel a query by its id. Raises NotFoundError when the caller has none of that id."""
         return self._queries.cancel(call.identity, query_id)
 
+    def forget(self, principal: str) -> None:
+        """Forget the queries that have ended of a principal: another may have its name from now on."""
+        self._queries.forget(principal)
+
     def cancel_session(self, session_id: str) -> None:
         """Cancel whatever a session runs now."""
         self._queries.cancel_running(session_id)

@@ -74,7 +74,7 @@ class Handles:
         }
         body = (_json(fields), *messages)
         if sum(map(len, body)) > _CARRIED_BYTES:
-            envelope["held"] = self._held.keep(body)
+            envelope["held"] = self._held.keep(body, call.identity.name)
             body = ()
         return self._signed(envelope, body)
 

@@ -1,5 +1,7 @@
-"""How far builds of indexes are in this server, and what went wrong with the last one."""
+"""How far builds of indexes are in this server, where, and what went wrong with the last one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -17,6 +19,21 @@ class IndexProgress:
 
     def __init__(self) -> None:
         self._works: dict[str, IndexWork] = {}
+        self._making: set[str] = set()
+
+    @contextmanager
+    def making(self, table: str) -> Iterator[None]:
+        """Note for the block that a table is being made that nobody has recorded so far."""
+        self._making.add(table)
+        try:
+            yield
+        finally:
+            self._making.discard(table)
+
+    @property
+    def tables(self) -> set[str]:
+        """The tables that are being made."""
+        return set(self._making)
 
     def tell(self, dataset_id: str, phase: str, done: float) -> None:
         """Note how far the work on a dataset's index is."""

@@ -1,6 +1,6 @@
 """Sweep of indexes: those that no search uses any more, and those that nobody has recorded."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from flight_server.catalog.store import Catalog
@@ -8,6 +8,9 @@ from flight_server.dispatch.dispatcher import Dispatcher
 from flight_server.services.commits import Committer
 
 _INDEXES_FOLDER = "vectors"
+
+Making = Callable[[], set[str]]
+"""Returns the tables that are being made at that moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,9 @@ class IndexSweep:
     dispatcher: Dispatcher
     committer: Committer
 
-    async def sweep(self, buckets: Collection[str], older_than: float, *, dry_run: bool) -> int:
+    async def sweep(
+        self, buckets: Collection[str], older_than: float, making: Making, *, dry_run: bool
+    ) -> int:
         """Remove the unused indexes of buckets and return how many there were."""
         vectors = self.catalog.vectors
         unused = [record for record, _ in vectors.unused_indexes() if record.bucket in buckets]
@@ -29,10 +34,10 @@ class IndexSweep:
                 await self.committer.run(lambda record=record: vectors.forget_index(record))  # type: ignore[misc]
         count = len(unused)
         for bucket in buckets:
-            count += await self._sweep_unknown(bucket, older_than, dry_run=dry_run)
+            count += await self._sweep_unknown(bucket, older_than, making, dry_run=dry_run)
         return count
 
-    async def _sweep_unknown(self, bucket: str, older_than: float, *, dry_run: bool) -> int:
+    async def _sweep_unknown(self, bucket: str, older_than: float, making: Making, *, dry_run: bool) -> int:
         """Remove the tables that no record names, such as those of builds that were cut off."""
         ages: dict[str, float] = {}
         async for page in self.dispatcher.over(bucket).list(bucket, _INDEXES_FOLDER):
@@ -42,7 +47,8 @@ class IndexSweep:
         if not ages:
             return 0
         vectors = self.catalog.vectors
-        known = {record.table for record, _ in vectors.all_indexes(bucket)}
+        known = making()  # asked first, for what has been made is recorded then
+        known |= {record.table for record, _ in vectors.all_indexes(bucket)}
         known |= {record.table for record, _ in vectors.unused_indexes()}
         doomed = [table for table, age in ages.items() if table not in known and age >= older_than]
         if not dry_run:

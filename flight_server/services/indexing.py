@@ -92,7 +92,7 @@ class IndexService:
                 raise ConflictError(
                     f"an index of {shown(dataset)} is being worked on: try again when it is done"
                 )
-            with self._noted(dataset):
+            with self._noted(dataset), self.progress.making(request.table):
                 async with (
                     self.engine.working() as dispatcher,
                     dispatcher.over(*searched.buckets).vectors.build_index(
@@ -218,7 +218,7 @@ class IndexService:
         named = with_column_name(record, dataset)
         searched = self.datasets.searched(LOCAL, dataset)
         tell, anew = self._teller(dataset, lambda _: None), uuid.uuid4().hex
-        with self._noted(dataset):
+        with self._noted(dataset), self.progress.making(anew):
             async with self.engine.working() as dispatcher:
                 vectors = dispatcher.over(*searched.buckets).vectors
                 async with vectors.update_index(searched, named, anew, tell) as building:

@@ -11,11 +11,13 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from flight_server.dispatch.dispatcher import Dispatcher
 from flight_server.domain.call import CallContext
+from flight_server.domain.identity import fingerprint
 from flight_server.domain.statement import Plan, PollStatus
 from flight_server.errors import (
     FailedPreconditionError,
@@ -40,8 +42,10 @@ _MAX_POLLS = 1_000
 
 @dataclass(slots=True, eq=False)
 class _Poll:
-    """One polled query; `expires` is in seconds since 1970 UTC."""
+    """One polled query; `expires` is in seconds since 1970 UTC, `may` what its owner might do then."""
 
+    owner: str
+    may: str
     plan: Plan
     task: asyncio.Task[None]
     expires: float
@@ -76,20 +80,21 @@ class PollService:
         """
         if plan.query_id is None or not plan.handle:
             return PollStatus(plan)
+        owner, may = call.identity.name, fingerprint(call.identity)
         if len(self._polls) >= _MAX_POLLS:
-            raise ResourceExhaustedError(f"{_MAX_POLLS} polled queries are under way: wait, or cancel some")
-        self._held.begin(plan.query_id)
+            self._make_room(owner)
+        self._held.begin(plan.query_id, owner)
         task = asyncio.ensure_future(self._run(call, plan))
         task.add_done_callback(_noticed)
-        poll = _Poll(plan, task, *self._expiring(plan.query_id))
+        poll = _Poll(owner, may, plan, task, *self._expiring(plan.query_id))
         self._polls[plan.query_id] = poll
         return await self._status(call, plan.query_id, poll, _ANSWER_SECONDS)
 
     async def poll(self, call: CallContext, handle: bytes) -> PollStatus:
         """Tell how far a polled query is, after a second at most; raise what it failed with.
 
-        Raises NotFoundError when it has expired, CallCancelledError when it was cancelled,
-        FailedPreconditionError when it runs in another process.
+        Raises NotFoundError when it has expired or the caller's grants have changed, CallCancelledError when
+        it was cancelled, FailedPreconditionError when it runs in another process.
         """
         fields = self._handles.open(_KIND, call, handle).fields
         if not self._queries.is_of_here(fields["query"]):
@@ -100,12 +105,26 @@ class PollService:
         if poll is None:
             self._queries.check(fields["query"])
             raise NotFoundError("this poll has expired: nobody asked for it in time; start the query again")
+        if poll.may != fingerprint(call.identity):
+            self._expire(fields["query"])
+            raise NotFoundError("your grants have changed since this query began: start it again")
         return await self._status(call, fields["query"], poll, _NEWS_SECONDS)
 
     def stop(self) -> None:
         """End all that runs."""
         for query_id in [*self._polls]:
             self._expire(query_id)
+
+    def _make_room(self, comer: str) -> None:
+        """Expire the oldest poll of whoever has most of them, unless that is who comes.
+
+        Raises ResourceExhaustedError.
+        """
+        owners = Counter(poll.owner for poll in self._polls.values())
+        ((most, count),) = owners.most_common(1)
+        if count <= owners[comer] + 1:
+            raise ResourceExhaustedError(f"{_MAX_POLLS} polled queries are under way: wait, or cancel some")
+        self._expire(next(query_id for query_id, poll in self._polls.items() if poll.owner == most))
 
     def _expiring(self, query_id: str) -> tuple[float, asyncio.TimerHandle]:
         loop = asyncio.get_running_loop()

@@ -161,6 +161,11 @@ class Queries:
         shown = [query for query in known if _may_see(identity, query)]
         return sorted(shown, key=lambda query: query.started_at)
 
+    def forget(self, principal: str) -> None:
+        """Forget what has ended of a principal."""
+        for query in [each for each in self._recent.values() if each.principal == principal]:
+            del self._recent[query.id]
+
     def cancel(self, identity: Identity, wanted: str) -> CancelStatus:
         """Cancel a query by its id. Raises NotFoundError when the caller has none of that id."""
         query = self._find(wanted)

@@ -112,7 +112,12 @@ class Names:
         return identity.may("write", bucket.name) and not bucket.read_only
 
     def check_change(self, identity: Identity, namespace: Namespace) -> None:
-        """Refuse what may not be changed. Raises PermissionDeniedError or FailedPreconditionError."""
+        """Refuse what may not be changed.
+
+        Raises NotFoundError where the caller has no such bucket, PermissionDeniedError or
+        FailedPreconditionError.
+        """
+        self.registry.resolve(identity, namespace.bucket)
         if not identity.may("write", namespace.bucket):
             raise PermissionDeniedError(f"bucket {namespace.bucket} may be read by you but not written")
         if self.registry.known(namespace.bucket).read_only:
@@ -172,6 +177,8 @@ class Names:
 
     def _committed(self, namespaces: tuple[str, ...], name: str, commit: int) -> Dataset | None:
         """Look up the catalog as it was at a commit, which never changes: so it is remembered."""
+        if len(name) > MAX_NAME_LENGTH:  # made up, and many of these would fill the memory
+            return self.catalog.find_dataset(namespaces, name, commit)
         key = (namespaces, name, commit)
         known = self._found.get(key)
         if known is None:

@@ -6,7 +6,8 @@ its sessions and calls; one whose grants have become fewer loses the calls that 
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 
 from flight_server.auth.authenticator import Authenticator
 from flight_server.auth.refused import RefusedError
@@ -63,22 +64,28 @@ class Revocation:
         after = self._authenticator.users
         _tell("user", before.users.values(), after.users.values())
         _tell("token", before.tokens.values(), after.tokens.values())
+        for name in _begun_anew(before.users, after.users):
+            self._cancel.forget(name)
+        has_less = cache(self._has_less)
         for session_id, (login, identity) in former.items():
             now = self._now(login)
-            if identity is not None and now is not None and self._has_less(identity, now):
+            if identity is not None and now is not None and has_less(identity, now):
                 self._cancel.cancel_session(session_id)
 
     def _cut_refused(self) -> None:
         for session_id in self._sessions.close_refused(lambda login: self._now(login) is not None):
             self._cancel.cancel_session(session_id)
+        has_less = cache(self._has_less)
         for call in self._calls:
             if call.login is None:
                 continue
             now = self._now(call.login)
             if now is None:
                 call.end(UnauthenticatedError("the login has expired or was revoked; log in again"))
-            elif now is not call.identity and self._has_less(call.identity, now):
+            elif now is not call.identity and has_less(call.identity, now):
                 call.end(PermissionDeniedError("the grants of this identity have changed; try again"))
+            else:
+                call.identity = now  # so that the next look has nothing to compare
 
     def _now(self, login: Login | None) -> Identity | None:
         """Return what a login stands for, None when it is no longer good."""
@@ -93,6 +100,11 @@ class Revocation:
             for bucket in self._registry
             for verb in VERBS
         )
+
+
+def _begun_anew(before: Mapping[str, User], after: Mapping[str, User]) -> list[str]:
+    """Return the names that may be another person's now: each who is added anew has an epoch of its own."""
+    return [name for name, user in before.items() if name in after and after[name].epoch != user.epoch]
 
 
 def _tell(kind: str, before: Iterable[User | ApiToken], after: Iterable[User | ApiToken]) -> None:

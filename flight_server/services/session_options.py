@@ -18,6 +18,9 @@ from flight_server.services.resolution import Names
 from flight_server.services.sessions import Session, SessionService
 from flight_server.services.transactions import TransactionService
 
+_MOST_SCHEMAS = 100
+"""How many schemas a search path may have: each statement looks through all."""
+
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1e-3}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 
@@ -63,8 +66,17 @@ class SessionOptions:
             _option(name).set(self, call, session, value)
 
     def set_schemas(self, call: CallContext, paths: tuple[tuple[str, ...], ...]) -> None:
-        """Set where bare names are looked for first, by paths of schemas; the catalog's name means none."""
+        """Set where bare names are looked for first, by paths of schemas; the catalog's name means none.
+
+        Raises NotFoundError, or InvalidArgumentError for too many.
+        """
         session = self._sessions.get(call.session_id)
+        paths = tuple(dict.fromkeys(paths))
+        if len(paths) > _MOST_SCHEMAS:
+            raise InvalidArgumentError(
+                f"the search path has {len(paths)} schemas, at most {_MOST_SCHEMAS} are looked through: name "
+                "others with their schema"
+            )
         session.schemas = tuple(name for path in paths for name in self._schema(call, path))
 
     def reset(self, call: CallContext, name: str) -> None:

@@ -30,12 +30,14 @@ class InUse:
     """What this process works on and the catalog does not know of yet; each is asked when needed.
 
     `oldest_snapshot` is a commit that somebody reads at; `staged` are keys of objects that will be
-    committed; `writing` are datasets with the seconds for which objects have been written for them.
+    committed; `writing` are datasets with the seconds for which objects have been written for them; `indexes`
+    are tables of indexes that are being made.
     """
 
     oldest_snapshot: Callable[[], int | None] = lambda: None
     staged: Callable[[], set[str]] = lambda: set()
     writing: Callable[[], dict[str, float]] = dict
+    indexes: Callable[[], set[str]] = lambda: set()
 
 
 @dataclass(slots=True)
@@ -90,7 +92,8 @@ class SweepService:
         if asked.bucket is None:
             await self.remains.remove_cut_off(orphans.add_all, dry_run=asked.dry_run)
         names = {bucket.name for bucket in writable}
-        indexes = await self.indexes.sweep(names, asked.older_than, dry_run=asked.dry_run)
+        making = self.in_use.indexes
+        indexes = await self.indexes.sweep(names, asked.older_than, making, dry_run=asked.dry_run)
         return {**versions, "orphans": orphans.report(), "indexes": indexes, "dry_run": asked.dry_run}
 
     async def _expire(self, asked: Sweep, buckets: Sequence[Bucket], known: set[str]) -> dict[str, object]:

@@ -39,6 +39,7 @@ from flight_server.errors import (
     NotFoundError,
     PermissionDeniedError,
     QuotaExceededError,
+    ResourceExhaustedError,
     StateLostError,
     UnavailableError,
 )
@@ -48,6 +49,9 @@ from flight_server.services.sessions import Session, SessionService
 
 _ID_BYTES = 16
 _REMEMBERED = 1_000
+_MOST_OWN = 10_000
+"""How many one caller may have open: what is kept of them, and looked through, has a bound."""
+
 _REFUSALS = (AlreadyExistsError, ConflictError, NotFoundError, PermissionDeniedError, QuotaExceededError)
 """What a commit raises that was not made."""
 
@@ -103,13 +107,21 @@ class TransactionService:
         sessions.on_enter(self._check_current)
 
     def begin(self, call: CallContext, is_sql: bool = False) -> bytes:
-        """Begin a transaction in the call's session and return its id."""
+        """Begin a transaction in the call's session and return its id. Raises ResourceExhaustedError."""
         session = self._sessions.get(call.session_id)
+        if len(self._open) >= _MOST_OWN:
+            self._check_number(call.identity.name)
         transaction = Transaction(secrets.token_bytes(_ID_BYTES), call.identity.name, session.id, is_sql)
         transaction.sockets = self._sockets.of(session.peer)
         self._open[transaction.id] = transaction
         session.transaction_id = transaction.id
         return transaction.id
+
+    def _check_number(self, principal: str) -> None:
+        if sum(open_.principal == principal for open_ in self._open.values()) >= _MOST_OWN:
+            raise ResourceExhaustedError(
+                f"you have {_MOST_OWN} transactions open: commit or roll back some, or close their sessions"
+            )
 
     def get(self, call: CallContext, transaction_id: bytes) -> Transaction:
         """Return an open transaction of the caller, perhaps an aborted one. Raises NotFoundError."""
@@ -304,12 +316,11 @@ class TransactionService:
                     session.holdings = await self._dispatcher.settle(session.id, is_done)
 
     async def _commit(self, identity: Identity, transaction: Transaction) -> None:
-        names = ", ".join(dict.fromkeys(change.name or change.namespace for change in transaction.changes))
         self._committed.put(transaction.unit, transaction)
         changes, superseded = settled(transaction.changes)
         try:
             _check_grants(identity, changes)
-            made = await self._committer.commit(changes, transaction.principal, f"transaction: {names}")
+            made = await self._committer.commit(changes, transaction.principal, _summary(transaction.changes))
         except _REFUSALS:
             # Any other error leaves open whether the commit was made: then sweep decides.
             await self._discard(transaction.changes)
@@ -356,6 +367,13 @@ class TransactionService:
         """Let idle transactions go of what is in the way of others."""
         for transaction in self._open.values():
             self._check_idle(transaction)
+
+
+def _summary(changes: Sequence[DatasetChange]) -> str:
+    """Say what a transaction has done; names only where whoever may read one of them may read all."""
+    if len({change.bucket for change in changes}) > 1:
+        return "transaction in several buckets"
+    return f"transaction: {', '.join(dict.fromkeys(change.name or change.namespace for change in changes))}"
 
 
 def _check_grants(identity: Identity, changes: Sequence[DatasetChange]) -> None:

@@ -135,8 +135,9 @@ class TrialService:
         )
         request = self._request(identity, bucket, run)
         try:
-            async with self.engine.working() as dispatcher:
-                measured = await dispatcher.over(*request.buckets).vectors.trial(request, tell)
+            with self.indexes.progress.making(request.table):
+                async with self.engine.working() as dispatcher:
+                    measured = await dispatcher.over(*request.buckets).vectors.trial(request, tell)
         except LakehouseError as error:
             await self._note_end(identity, bucket, run, "failed", error.message)
             raise

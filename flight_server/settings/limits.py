@@ -8,13 +8,16 @@ from flight_server.settings.section import MIB, Section
 
 _KIB = 1024
 _LONGEST, _LONGEST_OF_USERS = 16 * MIB, 256 * _KIB
+_SECONDS_OF_USERS = 600.0
 
 
 class LimitSettings(Section):
     """What one client or one statement may use; times are in seconds, 0 means no limit.
 
     `statement_bytes` left out is 16 MiB, where users log in 256 KiB: to read a text takes time in which
-    nobody interrupts it. `statement_memory` is for the groups of a statement, made part by part beyond it.
+    nobody interrupts it. `statement_timeout` left out is no limit, where users log in ten minutes: a few
+    statements without end would keep the places of all that take long. `statement_memory` is for the groups
+    of a statement, made part by part beyond it.
 
     Of statements that take long at most `heavy_statements` work at a time, `heavy_per_identity` of one
     caller; others of that kind, up to `heavy_waiting`, wait for their turn, `heavy_wait` seconds at most.
@@ -23,7 +26,7 @@ class LimitSettings(Section):
 
     message_bytes: ByteSize = Field(default=ByteSize(64 * MIB), ge=MIB, le=1024 * MIB)
     statement_bytes: Annotated[ByteSize, Field(ge=1024)] | None = None
-    statement_timeout: float = Field(default=0, ge=0, allow_inf_nan=False)
+    statement_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     statement_memory: Annotated[ByteSize, Field(ge=16 * MIB)] | None = None
     read_idle: float = Field(default=600, ge=0, allow_inf_nan=False)
     write_idle: float = Field(default=600, ge=0, allow_inf_nan=False)
@@ -43,3 +46,9 @@ class LimitSettings(Section):
     def longest_statement(self, *, has_users: bool) -> int:
         """Return how many bytes the text of a statement may have."""
         return self.statement_bytes or (_LONGEST_OF_USERS if has_users else _LONGEST)
+
+    def longest_work(self, *, has_users: bool) -> float | None:
+        """Return for how many seconds a statement may work, None for any time."""
+        if self.statement_timeout is None:
+            return _SECONDS_OF_USERS if has_users else None
+        return self.statement_timeout or None

@@ -215,6 +215,13 @@ def test_guessing_has_to_wait(guarded: Server) -> None:
         client.authenticate_basic_token("ann", PASSWORD)
 
 
+def test_names_that_nobody_can_have_are_not_remembered(guarded: Server) -> None:
+    with flight.connect(guarded.uri) as client:
+        for _ in range(5):  # one that counted as a failure would have to wait after the third
+            with pytest.raises(flight.FlightUnauthenticatedError):
+                client.authenticate_basic_token("n" * 5_000, PASSWORD)
+
+
 def test_audit_log_tells_of_logins_and_changes_but_no_secret(guarded: Server, changes: UserChanges) -> None:
     changes.add_user("audited", ["primary=read"], PASSWORD)
     with adbc(guarded, "reader") as connection, pytest.raises(dbapi.Error):
@@ -240,14 +247,14 @@ def test_audit_log_tells_of_logins_and_changes_but_no_secret(guarded: Server, ch
 
 @pytest.mark.slow
 def test_right_passwords_of_many_at_once_are_no_failures() -> None:
-    names = [f"user{number}" for number in range(40)]
+    names = [f"user{number}" for number in range(12)]
 
     def log_in(server: Server, name: str) -> None:
         with flight.connect(server.uri) as client:
             client.authenticate_basic_token(name, PASSWORD)
 
     users = {name: {"password": PASSWORD} for name in names}
-    with serve(users=users, auth={"failed_logins": 2}) as server, ThreadPoolExecutor(len(names)) as threads:
+    with serve(users=users, auth={"failed_logins": 1}) as server, ThreadPoolExecutor(len(names)) as threads:
         list(threads.map(partial(log_in, server), names))
 
 

@@ -201,6 +201,10 @@ def test_use_and_set_say_where_names_are_looked_for(connect: Connect, unique_nam
             ("SET TimeZone = 'Moon/Crater'", "INVALID_ARGUMENT.*TimeZone cannot be set"),
             ("SET statement_timeout = 'soon'", "INVALID_ARGUMENT.*30s"),
             ("SET GLOBAL TimeZone = 'UTC'", "INVALID_ARGUMENT.*leave out GLOBAL"),
+            (
+                f"SET search_path = '{','.join(f's{at}' for at in range(101))}'",
+                "INVALID_ARGUMENT.*at most 100",
+            ),
         ):
             with pytest.raises(dbapi.Error, match=f"(?s){message}"):
                 cursor.execute(wrong)

@@ -86,6 +86,16 @@ def test_words_about_what_was_dropped_do_not_stay_in_commits_that_others_see(cat
     assert (summaries[alone.commit], summaries[both.commit]) == ("create testing.t", FORGOTTEN)
 
 
+def test_commits_that_make_and_drop_schemas_are_of_their_buckets_too(catalog: Catalog) -> None:
+    space = DatasetChange("s", "", "hidden", ChangeMode.CREATE, "", None, b"", (), kind=Kind.SCHEMA)
+    table = DatasetChange("testing", "t", "testing", ChangeMode.CREATE, "d2", None, b"s", ())
+    made, _ = catalog.commit([table, space], "local", "")
+    more, gone = replace(table, mode=ChangeMode.APPEND, base_version=1), replace(space, mode=ChangeMode.DROP)
+    dropped, _ = catalog.commit([more, gone], "local", "")
+    for commit in (made.commit, dropped.commit):
+        assert catalog.commit_buckets(commit, commit) == {commit: {"testing", "hidden"}}
+
+
 def test_commits_of_a_schema_that_was_there_before_are_nobodys(catalog: Catalog) -> None:
     space = DatasetChange("s", "", "testing", ChangeMode.CREATE, "", None, b"", (), kind=Kind.SCHEMA)
     table = DatasetChange("s", "secret", "testing", ChangeMode.CREATE, "d2", None, b"s", ())

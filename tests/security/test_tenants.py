@@ -4,6 +4,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import grpc
 import pytest
 
+from flight_server.auth.changes import UserChanges
 from flight_server.auth.users import UsersFile
 from tests import flight_sql
 from tests.security import corpus, routes
-from tests.security.raw import Answer, rows
-from tests.security.world import ANONYMOUS, CALLERS, MARK, OWNER, World, foreign, world
+from tests.security.raw import Answer, RawClient, rows
+from tests.security.world import ANONYMOUS, CALLERS, MARK, OWNER, World, foreign, password, world
 
 pytestmark = pytest.mark.slow
 
@@ -150,6 +152,41 @@ def test_commits_queries_and_sessions_are_ones_own(tenants: World) -> None:
     assert MARK in str(values(tenants, "boss", "SELECT DISTINCT principal FROM sys.queries"))
 
 
+def test_words_of_commits_name_nothing_that_is_hidden(tenants: World) -> None:
+    boss, vault = tenants.client("boss"), [("x-lakehouse-bucket", "vault")]
+    for hidden in (
+        (f"CREATE SCHEMA {MARK}_schema", f"CREATE TABLE {MARK}_schema.t (i INTEGER)"),
+        (f"DROP TABLE {MARK}_schema.t", f"DROP SCHEMA {MARK}_schema"),
+        (f"CREATE TABLE vault.{MARK}_brief (i INTEGER)", f"DROP TABLE vault.{MARK}_brief"),
+    ):
+        for sql in ("BEGIN", *hidden, "INSERT INTO shared.people VALUES (5, 'eve')", "COMMIT"):
+            assert boss.sql(sql, vault).is_ok, sql
+        check("reader", "sys.commits", tenants.client("reader").sql("FROM sys.commits"))
+    made = f"CREATE SCHEMA {MARK}_later"
+    for sql in ("BEGIN", made, f"INSERT INTO vault.{MARK}_table VALUES (2)", "COMMIT"):
+        assert boss.sql(sql, vault).is_ok, sql
+    (words,) = values(tenants, OWNER, "SELECT arg_max(summary, id) FROM sys.commits")
+    assert words == f"transaction: {MARK}_later, {MARK}_table"
+
+
+def test_nobody_takes_all_places_of_polls(tenants: World) -> None:
+    described = flight_sql.statement_query("SELECT 1").serialize()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: poll_often(tenants, described), range(8)))
+    assert tenants.client("selfer").call("PollFlightInfo", described).code is (
+        grpc.StatusCode.RESOURCE_EXHAUSTED
+    )
+    polled = tenants.client("reader").call("PollFlightInfo", described)
+    assert polled.is_ok, polled.details
+
+
+def poll_often(tenants: World, described: bytes) -> None:
+    client = tenants.connect("selfer")
+    while client.call("PollFlightInfo", described).is_ok:
+        pass
+    client.close()
+
+
 def test_reading_is_not_writing_and_writing_is_not_ruling(tenants: World) -> None:
     reader, writer, keeper = (tenants.client(name) for name in ("reader", "writer", "keeper"))
     for sql in (
@@ -201,6 +238,10 @@ def test_grants_that_are_taken_count_for_what_was_begun_before(tenants: World) -
     infos = [flight_sql.decode(polled.messages[0])[1][0], planned.messages[0], returning.messages[0]]
     tickets = [flight_sql.decode(flight_sql.decode(info)[3][0])[1][0] for info in infos]
     assert all(leaver.call("DoGet", ticket).is_ok for ticket in tickets)
+    assert leaver.sql("SET bucket = 'shared'").is_ok
+    slow = flight_sql.statement_query("SELECT sum(i % 7 + id) FROM shared.people, range(9000000000) r(i)")
+    began = leaver.call("PollFlightInfo", slow.serialize())
+    (poll,) = flight_sql.decode(began.messages[0])[2]
     with UsersFile(tenants.server.data_dir / "users.json").changing() as change:
         change.users = change.users.with_user(replace(change.users.users["leaver"], grants=()))
     until = time.monotonic() + 10
@@ -209,9 +250,34 @@ def test_grants_that_are_taken_count_for_what_was_begun_before(tenants: World) -
         assert time.monotonic() < until
         time.sleep(0.2)
     assert {leaver.call("DoGet", ticket).code for ticket in tickets} == {grpc.StatusCode.NOT_FOUND}
+    assert leaver.call("PollFlightInfo", poll).code is grpc.StatusCode.NOT_FOUND
+    refused = leaver.sql("CREATE SCHEMA left_behind")
+    assert (refused.code, "may be read" in refused.details) == (grpc.StatusCode.NOT_FOUND, False)
     end = flight_sql.packed("ActionEndTransactionRequest", transaction_id=transaction, action=1)
     assert not leaver.action("EndTransaction", end).is_ok
     assert values(tenants, "boss", "SELECT count(*) FROM shared.people WHERE id = 77") == [0]
+
+
+def test_a_new_person_of_an_old_name_sees_nothing_of_what_the_former_asked(tenants: World) -> None:
+    changes = UserChanges(UsersFile(tenants.server.data_dir / "users.json"))
+    changes.add_user("name", ["shared=read"], password("name"))
+    former = let_in(tenants, "name")
+    assert former.sql("SELECT 'of the former'").is_ok
+    changes.revoke_user("name")
+    changes.add_user("name", ["shared=read"], password("name"))
+    until = time.monotonic() + 10
+    while not (seen := former.sql("FROM sys.queries")).is_ok or b"of the former" in seen.received():
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def let_in(tenants: World, user: str) -> RawClient:
+    """Return the connection of a user who was added just now."""
+    client, until = tenants.client(user), time.monotonic() + 10
+    while not client.sql("SELECT 1").is_ok:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    return client
 
 
 @pytest.mark.parametrize("user", ["reader", "selfer", ANONYMOUS])

@@ -1,6 +1,5 @@
 """kill -9 while indexes are built, brought up to date, promoted or dropped: what is found stays right."""
 
-import itertools
 import json
 import os
 import random
@@ -8,22 +7,24 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.flight as flight
 import pytest
 from adbc_driver_flightsql import dbapi
 
+from flight_server.domain import faults
 from flight_server.testing import Server, serve
-from tests.actions import act, act_all, put, vectors
+from tests import flight_sql
+from tests.actions import act, act_all, put
 from tests.e2e.test_lifecycle import children
+from tests.stress.searches import ROWS, SETTINGS, check_searches, docs, plan
 
 pytestmark = [
     pytest.mark.stress,
@@ -32,21 +33,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-DIM, ROWS, MORE, K = 32, 6_000, 300, 10
-SETTINGS = {"catch_up_after": 0.1, "memory": "1MiB"}
-"""So little memory that indexes answer."""
-
-HEADER = "adbc.flight.sql.rpc.call_header.x-lakehouse-profile"
+MORE = 300
 FAILURES = (pa.ArrowException, flight.FlightError, OSError, dbapi.Error)
-WORDS = ("rain", "storm", "bread", "river", "engine", "violin", "forest", "market")
 INDEX = {"table": "docs", "column": "vector", "type": "hnsw_sq"}
-
-
-def docs(start: int, count: int) -> pa.Table:
-    made = np.random.default_rng(start).standard_normal((count, DIM)).astype(np.float32)
-    texts = [f"{WORDS[at % 8]} and {WORDS[at // 8 % 8]} number {at}" for at in range(start, start + count)]
-    ids = pa.array(range(start, start + count), pa.int64())
-    return pa.table({"id": ids, "text": texts, "vector": vectors(made.tolist())})
 
 
 @dataclass
@@ -57,6 +46,10 @@ class Work:
     rows: int = ROWS
     trial: str = ""
     is_done: bool = False
+
+    def check(self, uri: str, choice: random.Random) -> None:
+        """Search; rows whose server died before it acknowledged them may be there."""
+        self.rows = check_searches(uri, self.profile, self.rows, choice)
 
 
 def build(client: Any, work: Work) -> None:
@@ -87,11 +80,14 @@ def drop(client: Any, work: Work) -> None:
 OPERATIONS: dict[str, tuple[Callable[[Any, Work], None], float]] = {
     "build": (build, 0.8),
     "catch up": (catch_up, 2.0),
-    "embed": (embed, 1.2),
+    "embed": (embed, 0.8),
     "promote": (promote, 0.35),
     "drop": (drop, 0.08),
 }
 """What is cut off → how, and how many seconds it takes on a quiet machine."""
+
+
+CUTS = [(name, is_whole) for name in OPERATIONS for is_whole in (False, True) if is_whole or name != "drop"]
 
 
 def prepare(client: Any, name: str, operation: str) -> Work:
@@ -114,35 +110,6 @@ def operate(uri: str, operation: str, work: Work) -> None:
     with flight.connect(uri) as client, suppress(*FAILURES):
         OPERATIONS[operation][0](client, work)
         work.is_done = True
-
-
-@contextmanager
-def searching(uri: str, profile: str) -> Iterator[Any]:
-    with dbapi.connect(uri, db_kwargs={HEADER: profile}) as connection, connection.cursor() as cursor:
-        yield cursor
-
-
-def check_searches(uri: str, work: Work, choice: random.Random) -> None:
-    """Search as one does, and exactly; hold it against the rows that the same transaction sees."""
-    with searching(uri, work.profile) as cursor:
-        cursor.execute("SELECT id, vector FROM docs")
-        seen = cursor.fetch_arrow_table()
-        assert sorted(seen["id"].to_pylist())[: work.rows] == list(range(work.rows)), "rows are lost"
-        matrix = np.asarray(seen["vector"].to_pylist(), np.float64)
-        query = np.random.default_rng(choice.randrange(1 << 30)).standard_normal(DIM).astype(np.float32)
-        distances = 1 - matrix @ query / (np.linalg.norm(matrix, axis=1) * np.linalg.norm(query))
-        told = dict(zip(seen["id"].to_pylist(), distances.tolist(), strict=True))
-        limit = np.sort(distances)[K - 1] + 1e-5
-        for exact in ("true", "false"):
-            cursor.execute(
-                f"SELECT id, _distance FROM vector_search('docs', '{query.tolist()}', "
-                f"column => 'vector', k => {K}, exact => {exact})"
-            )
-            found = cursor.fetchall()
-            assert len(found) == len(dict(found)) == K, f"rows are missing or there twice: {found}"
-            assert all(abs(told[id_] - distance) < 1e-4 for id_, distance in found), "not so far away"
-            near = sum(distance <= limit for _, distance in found)
-            assert near == K or (exact == "false" and near >= K // 2), f"only {near} of the nearest"
 
 
 def expire_leases(data_dir: Path) -> None:
@@ -195,7 +162,7 @@ def test_kills_at_any_moment_leave_searches_right_and_nothing_half(
     dropped: set[str] = set()
     with ExitStack() as stack:
         server = stack.enter_context(start())
-        for number, (operation, whole) in enumerate(itertools.product(OPERATIONS, (False, True))):
+        for number, (operation, whole) in enumerate(CUTS):
             with flight.connect(server.uri) as client:
                 work = prepare(client, f"p{number}", operation)
             thread = threading.Thread(target=operate, args=(server.uri, operation, work))
@@ -220,31 +187,23 @@ def finish(
         if operation == "drop":
             if work.profile in [row["profile"] for row in act_all(client, "list_profiles")]:
                 assert not work.is_done, "a profile came back"
-                check_searches(uri, work, choice)
+                work.check(uri, choice)
                 drop(client, work)
             dropped.add(work.profile)
         else:
-            check_searches(uri, work, choice)
+            work.check(uri, choice)
             OPERATIONS[operation][0](client, work)
-            check_searches(uri, work, choice)
+            work.check(uri, choice)
             assert operation == "embed" or "index" in plan(uri, work.profile)
         check_folders(client, data_dir, dropped)
-
-
-def plan(uri: str, profile: str) -> str:
-    """Return how a search is answered."""
-    search = f"SELECT id FROM vector_search('docs', '{[1.0] * DIM}', column => 'vector')"
-    with searching(uri, profile) as cursor:
-        cursor.execute(f"EXPLAIN {search}")
-        return str(cursor.fetchall())
 
 
 def test_another_server_builds_what_a_dead_one_has_begun(tmp_path: Path, choice: random.Random) -> None:
     with ExitStack() as stack:
         first, second = (stack.enter_context(serve(data_dir=tmp_path, vectors=SETTINGS)) for _ in range(2))
         client = stack.enter_context(flight.connect(second.uri))
-        put(client, ("profile:user", "docs"), docs(0, 2 * ROWS))
-        work = Work("user", 2 * ROWS)
+        put(client, ("profile:user", "docs"), docs(0, ROWS))
+        work = Work("user")
         is_indexing = threading.Event()
         began = threading.Thread(target=build_slowly, args=(first.uri, is_indexing))
         began.start()
@@ -255,17 +214,41 @@ def test_another_server_builds_what_a_dead_one_has_begun(tmp_path: Path, choice:
         engines = children(first.process.pid)
         kill(first, True, choice)
         began.join()
-        check_searches(second.uri, work, choice)
+        work.check(second.uri, choice)
         with pytest.raises(pa.ArrowException, match="being worked on"):
             build(client, work)
         expire_leases(tmp_path)
         build(client, work)
         assert "index" in plan(second.uri, "user")
-        check_searches(second.uri, work, choice)
+        work.check(second.uri, choice)
         await_end(engines)
         act_all(client, "sweep", older_than_s=0)
         left = {path.name.partition(".")[0] for path in tmp_path.glob("**/vectors/*")}
         assert len(left) == 1, left
+
+
+def test_a_sweep_ends_the_removal_of_profiles_that_was_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(faults.VARIABLE, str(faults.Place.OBJECT_DELETED))
+    with serve(data_dir=tmp_path) as server, flight.connect(server.uri) as client:
+        for name in ("gone", "again"):
+            act(client, "create_profile", profile=name)
+            for table in ("docs", "more"):
+                put(client, (f"profile:{name}", table), docs(0, 10))
+            with pytest.raises(FAILURES):
+                act(client, "drop_profile", profile=name)
+    monkeypatch.delenv(faults.VARIABLE)
+    with serve(data_dir=tmp_path) as server, flight.connect(server.uri) as client:
+        act(client, "create_profile", profile="again")
+        put(client, ("profile:again", "docs"), docs(0, 10))
+        expire_leases(tmp_path)
+        for number, is_dry in enumerate((True, False, False)):
+            before = len([*(tmp_path / "_profiles").rglob("*.parquet")])
+            orphans = act(client, "sweep", older_than_s=0, dry_run=is_dry)["orphans"]["objects"]
+            assert (before, orphans) == [(3, 2), (3, 2), (1, 0)][number]
+        assert flight_sql.query(client, 'SELECT id FROM "profile:again".docs').num_rows == 10
+        assert not (tmp_path / "_profiles/gone").exists()
 
 
 def build_slowly(uri: str, is_indexing: threading.Event) -> None:

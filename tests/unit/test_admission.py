@@ -19,10 +19,10 @@ def moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "_MOMENT_SECONDS", 0.02)
 
 
-async def teach(admitting: Admission, *texts: str) -> None:
-    """Let texts turn out to be heavy."""
-    for text in texts:
-        async with admitting.admitted("teacher", "stream", text):
+async def teach(admitting: Admission, *callers: str) -> None:
+    """Let the text "heavy" turn out to be so, for each caller."""
+    for caller in callers:
+        async with admitting.admitted(caller, "stream", "heavy"):
             await asyncio.sleep(0.04)
 
 
@@ -48,7 +48,7 @@ async def settle() -> None:
 def test_callers_take_turns_and_short_statements_wait_for_nobody() -> None:
     async def scenario() -> list[str]:
         admitting, done = Admission(AdmissionLimits(1, 1, 10, 5)), list[str]()
-        await teach(admitting, "heavy")
+        await teach(admitting, "ann", "bob", "cat")
         async with held(admitting, "ann"):
             callers = ("bob", "bob", "bob", "cat")
             waiting = [asyncio.ensure_future(work(admitting, caller, done)) for caller in callers]
@@ -92,7 +92,7 @@ def test_time_that_a_client_takes_to_read_makes_nothing_heavy() -> None:
 def test_waiting_ends_in_time_and_whoever_gives_up_takes_no_slot() -> None:
     async def scenario() -> None:
         admitting, done = Admission(AdmissionLimits(1, 1, 10, 0.05)), list[str]()
-        await teach(admitting, "heavy")
+        await teach(admitting, "ann", "bob", "cat", "dan")
         async with held(admitting, "ann"):
             with pytest.raises(ResourceExhaustedError, match=r"this one for 0\.05 s: try again"):
                 await work(admitting, "bob", done)
@@ -105,5 +105,33 @@ def test_waiting_ends_in_time_and_whoever_gives_up_takes_no_slot() -> None:
         await asyncio.gather(given_up, late, return_exceptions=True)
         await asyncio.wait_for(work(admitting, "dan", done), 1)
         assert done == ["dan"]
+
+    asyncio.run(scenario())
+
+
+def test_what_is_heavy_for_one_caller_is_nothing_to_another() -> None:
+    async def scenario() -> None:
+        admitting, done = Admission(AdmissionLimits(1, 1, 0, 5)), list[str]()
+        await teach(admitting, "ann")
+        async with held(admitting, "ann"):
+            await work(admitting, "bob", done)
+        assert done == ["bob"]
+
+    asyncio.run(scenario())
+
+
+def test_one_caller_cannot_take_all_places_to_wait() -> None:
+    async def scenario() -> None:
+        admitting, done = Admission(AdmissionLimits(1, 1, 3, 5)), list[str]()
+        await teach(admitting, "ann", "bob", "cat")
+        async with held(admitting, "ann"):
+            callers = ("bob", "bob", "bob", "cat", "cat", "bob")
+            waiting = [asyncio.ensure_future(work(admitting, caller, done)) for caller in callers]
+            await settle()
+            assert [turn.done() for turn in waiting] == [False, False, True, False, True, True]
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+        assert sum(isinstance(each, ResourceExhaustedError) for each in ended) == 3
+        await work(admitting, "dan", done)
+        assert done == ["bob", "cat", "bob", "dan"]
 
     asyncio.run(scenario())

@@ -6,6 +6,7 @@ import pytest
 
 from flight_server.config import ConfigError, Settings, load
 from flight_server.domain.identity import LOCAL
+from flight_server.settings.limits import LimitSettings
 
 
 def write(folder: Path, text: str) -> Path:
@@ -166,3 +167,13 @@ def test_with_users_buckets_and_what_the_server_keeps_lie_apart(tmp_path: Path) 
     assert "catalog.url: lies in bucket primary" in problems
     assert "users_file" not in problems
     assert load(write(tmp_path, users), {"data_dir": tmp_path / "data"}).auth.is_on
+
+
+def test_where_users_log_in_no_statement_works_for_ever() -> None:
+    left_out, none, own = (
+        LimitSettings(),
+        LimitSettings(statement_timeout=0),
+        LimitSettings(statement_timeout=5),
+    )
+    assert [each.longest_work(has_users=True) for each in (left_out, none, own)] == [600, None, 5]
+    assert [each.longest_work(has_users=False) for each in (left_out, none, own)] == [None, None, 5]

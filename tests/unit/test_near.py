@@ -20,3 +20,7 @@ def test_few_names_are_listed_and_of_many_those_that_are_near() -> None:
 def test_names_that_a_caller_may_not_know_of_stay_out() -> None:
     for names in (["mine", "secret"], [*MANY, "mine", "secret"]):
         assert "secret" not in offer("secre", names, "things", lambda name: name != "secret", "SHOW things")
+
+
+def test_names_that_nothing_can_have_are_compared_with_nothing() -> None:
+    assert near("ann0123", ["ann0123" * 1_000]) == near("ann0123" * 1_000, ["ann0123" * 1_000]) == []

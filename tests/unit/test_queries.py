@@ -81,20 +81,32 @@ def test_what_is_remembered_is_bounded() -> None:
 def test_results_make_room_for_parameters_and_not_the_other_way_round() -> None:
     held = HeldMessages(100)
     for name in ("old", "new"):
-        held.begin(name)
+        held.begin(name, "ann")
         assert held.add(name, b"x" * 40)
         held.finish(name)
-    key = held.keep((b"p" * 50,))
+    key = held.keep((b"p" * 50,), "ann")
     assert [held.result("old"), held.result("new")] == [None, [b"x" * 40]]
-    held.begin("large")
+    held.begin("large", "ann")
     assert held.add("large", b"x" * 40)
     assert not held.add("large", b"x" * 40)
     assert held.result("large") is None
-    assert held.parameters(key) == (b"p" * 50,)
-    held.keep((b"q" * 60,))
+    assert held.parameters(key) == [b"p" * 50]
+    held.keep((b"q" * 60,), "ann")
     assert held.parameters(key) is None
     with pytest.raises(ResourceExhaustedError, match="at most 100 are held"):
-        held.keep((b"q" * 101,))
+        held.keep((b"q" * 101,), "ann")
+
+
+def test_whoever_holds_most_makes_room_and_not_others() -> None:
+    held = HeldMessages(100)
+    for name, owner in (("own", "ann"), ("first", "bob"), ("second", "bob"), ("third", "bob")):
+        held.begin(name, owner)
+        assert held.add(name, b"x" * 30) is True
+        held.finish(name)
+    assert [held.result(name) is None for name in ("own", "first", "second", "third")] == [0, 1, 0, 0]
+    keys = [held.keep((b"p" * 30,), owner) for owner in ("ann", "bob", "bob", "bob", "bob")]
+    assert [held.parameters(key) is None for key in keys] == [False, True, True, False, False]
+    assert held.parameters(held.keep((b"p" * 60,), "cat")) == [b"p" * 60]
 
 
 def test_a_ticket_is_renewed_up_to_a_day(monkeypatch: pytest.MonkeyPatch) -> None:

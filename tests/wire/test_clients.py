@@ -204,7 +204,13 @@ def test_list_actions_lists_what_is_served(client):
 
 @pytest.mark.parametrize(
     ("body", "error"),
-    [(b'{"dry_run": 1}', "true or false"), (b'{"dry": true}', "'dry'"), (b"[]", "list"), (b"{", "JSON")],
+    [
+        (b'{"dry_run": 1}', "true or false"),
+        (b'{"dry": true}', "'dry'"),
+        (b"[]", "list"),
+        (b"{", "JSON"),
+        (b'{"dry": "%s"}' % bytes(1024 * 1024), "at most 1048576 are read"),
+    ],
 )
 def test_migrate_refuses_other_bodies(client, body, error):
     with pytest.raises(pa.ArrowInvalid, match=error):

@@ -7,6 +7,7 @@ import grpc.aio
 import pytest
 
 from flight_server.errors import FailedPreconditionError
+from flight_server.flight.interceptors.authentication import Authentication
 from flight_server.flight.server import FlightServer, ServerOptions
 from flight_server.flight.wire import messages
 
@@ -79,3 +80,25 @@ def test_a_handshake_that_does_not_end_is_ended(build_server, monkeypatch):
         return code
 
     assert asyncio.run(run()) is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_the_time_that_a_login_waits_for_others_is_not_the_clients(build_server, monkeypatch):
+    monkeypatch.setattr("flight_server.flight.interceptors.handshake.LONGEST_SECONDS", 0.1)
+
+    async def log_in(*_: object) -> str:
+        await asyncio.sleep(0.3)
+        return "token"
+
+    monkeypatch.setattr(Authentication, "log_in", log_in)
+
+    async def run() -> grpc.StatusCode:
+        server, _ = build_server(ServerOptions(drain_seconds=0))
+        port = await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.stream_stream(f"{SERVICE}/Handshake")(timeout=10)
+            await call.done_writing()
+            code = await call.code()
+        await server.stop()
+        return code
+
+    assert asyncio.run(run()) is grpc.StatusCode.OK

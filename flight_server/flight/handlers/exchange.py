@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flight_server.domain.call import CallContext
 from flight_server.errors import InvalidArgumentError
 from flight_server.flight.routes import Messages
-from flight_server.flight.wire.actions import check_keys
+from flight_server.flight.wire.actions import LONGEST_JSON, check_keys
 from flight_server.flight.wire.commands import DatasetPath
 from flight_server.frames import flight_data
 
@@ -59,12 +59,14 @@ async def _opened(sent: Messages) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def _arguments(metadata: bytes) -> dict[str, Any]:
+    if len(metadata) > LONGEST_JSON:
+        raise InvalidArgumentError(
+            f"the metadata of a search has {len(metadata)} bytes, at most {LONGEST_JSON} are read"
+        )
     try:
         value = json.loads(metadata)
     except (ValueError, RecursionError) as error:
-        raise InvalidArgumentError(
-            "the metadata of a search must be a JSON object with its arguments"
-        ) from error
+        raise InvalidArgumentError(_NO_OBJECT) from error
     if not isinstance(value, dict):
         raise InvalidArgumentError(_NO_OBJECT)
     check_keys("a search", value, _ARGUMENTS)

@@ -8,12 +8,14 @@ from flight_server.domain.call import CallContext
 from flight_server.domain.dataset import IngestMode
 from flight_server.domain.statement import Registration
 from flight_server.errors import InvalidArgumentError
-from flight_server.flight.wire.actions import check_keys, decode_json, encode_json
+from flight_server.flight.wire.actions import LONGEST_JSON, check_keys, decode_json, encode_json
 
 if TYPE_CHECKING:
     from flight_server.services.register import RegisterService
 
 _FIELDS = ("bucket", "dataset", "keys", "mode")
+_LONGEST = 4 * LONGEST_JSON
+"""Bytes of a body: some 50,000 keys, and a folder may stand for any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class RegisterHandlers:
 
     async def register(self, call: CallContext, body: bytes) -> Sequence[bytes]:
         """Register the objects and return what the commit did."""
-        result = await self.service.register(call, _registration(decode_json(body)))
+        result = await self.service.register(call, _registration(decode_json(body, _LONGEST)))
         return (encode_json(asdict(result)),)
 
 

@@ -12,7 +12,7 @@ from flight_server.domain.trial import MAX_SETTING, QUERIES, SETTINGS
 from flight_server.domain.vector import IndexKind, Metric
 from flight_server.errors import InvalidArgumentError
 from flight_server.flight.progress import reported, reported_rows
-from flight_server.flight.wire.actions import check_keys, decode_json
+from flight_server.flight.wire.actions import LONGEST_JSON, check_keys, decode_json
 from flight_server.services.trials import AskedTrial, EvalSet
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class TrialHandlers:
 
     def put_eval_set(self, call: CallContext, body: bytes) -> AsyncGenerator[bytes, None]:
         """Store an eval set; yield progress and then the report."""
-        options = _options("put_eval_set", body, ("profile", "name", "table"), ("queries",))
+        options = _options("put_eval_set", body, ("profile", "name", "table"), ("queries",), None)
         if not _is_name(options["name"]):
             raise InvalidArgumentError(f"the 'name' of an eval set has 1 to {_MAX_NAME} printable characters")
         asked = EvalSet(
@@ -64,9 +64,15 @@ class TrialHandlers:
         return reported(partial(self.service.promote, call, options["profile"], options["trial_id"]))
 
 
-def _options(action: str, body: bytes, names: tuple[str, ...], others: tuple[str, ...]) -> dict[str, Any]:
+def _options(
+    action: str,
+    body: bytes,
+    names: tuple[str, ...],
+    others: tuple[str, ...],
+    longest: int | None = LONGEST_JSON,
+) -> dict[str, Any]:
     """Return a body that has all these names as texts. Raises InvalidArgumentError."""
-    options = decode_json(body)
+    options = decode_json(body, longest)
     check_keys(action, options, (*names, *others))
     for name in names:
         if not isinstance(options.get(name), str) or not options[name]:

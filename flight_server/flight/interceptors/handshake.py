@@ -7,6 +7,7 @@ all, for those whom their certificate names, and where nobody has to log in.
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from flight_server.errors import DeadlineExceededError
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from grpc.aio import ServicerContext
 
 LONGEST_SECONDS = 20.0
-"""How long a handshake may take: who it is with is not known yet."""
+"""How long a client may take for a handshake: who it is with is not known yet.
+
+While it waits for its password to be compared, behind those of others, no time goes by.
+"""
 
 _Context: TypeAlias = "ServicerContext[bytes, bytes]"
 
@@ -31,40 +35,55 @@ async def handshake(
     does not come to an end.
     """
     try:
-        async with asyncio.timeout(LONGEST_SECONDS):
-            await _answer(authentication, requests, context, peer)
+        async with asyncio.timeout(LONGEST_SECONDS) as limit:
+            await _answer(_Patient(authentication, limit), requests, context, peer)
     except TimeoutError as error:
         raise DeadlineExceededError(
             f"the handshake was not complete after {LONGEST_SECONDS:g} s; send credentials and end the stream"
         ) from error
 
 
-async def _answer(
-    authentication: Authentication, requests: AsyncIterator[bytes], context: _Context, peer: Peer
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Patient:
+    """Logs in; the time that this takes is not the client's."""
+
+    authentication: Authentication
+    limit: asyncio.Timeout
+
+    async def log_in(self, sent: headers.Headers, peer: Peer) -> str:
+        self.limit.reschedule(None)
+        token = await self.authentication.log_in(sent, peer)
+        self.limit.reschedule(asyncio.get_running_loop().time() + LONGEST_SECONDS)
+        return token
+
+    async def check(self, sent: headers.Headers, peer: Peer) -> None:
+        await self.authentication.caller(sent, peer)
+
+
+async def _answer(patient: _Patient, requests: AsyncIterator[bytes], context: _Context, peer: Peer) -> None:
     sent = headers.read(context.invocation_metadata())
     if sent.token is not None:
-        await authentication.caller(sent, peer)
+        await patient.check(sent, peer)
         await _drain(requests)
     elif sent.basic is not None:
-        await _send_token(context, await authentication.log_in(sent, peer))
+        await _send_token(context, await patient.log_in(sent, peer))
         await _drain(requests)
     else:
-        await _by_payload(authentication, requests, context, peer)
+        await _by_payload(patient, requests, context, peer)
 
 
 async def _by_payload(
-    authentication: Authentication, requests: AsyncIterator[bytes], context: _Context, peer: Peer
+    patient: _Patient, requests: AsyncIterator[bytes], context: _Context, peer: Peer
 ) -> None:
     async for request in requests:
         payload = messages.parse("HandshakeRequest", request).payload
         if payload:
             credentials = headers.Headers(basic=decode_payload(payload))
-            token = await authentication.log_in(credentials, peer)
+            token = await patient.log_in(credentials, peer)
             await _send_token(context, token)
             await context.write(messages.encode("HandshakeResponse", payload=token.encode()))
             return await _drain(requests)
-    return await _send_token(context, await authentication.log_in(headers.Headers(), peer))
+    return await _send_token(context, await patient.log_in(headers.Headers(), peer))
 
 
 async def _send_token(context: _Context, token: str) -> None:

@@ -11,6 +11,9 @@ from typing import Any
 from flight_server.errors import InvalidArgumentError
 from flight_server.flight.wire import messages
 
+LONGEST_JSON = 1024 * 1024
+"""Bytes of JSON that are read: a MiB may take a tenth of a second, in which nobody else is served."""
+
 
 def decode_action(request: bytes) -> tuple[str, bytes]:
     """Return (type, body) of a serialized Action."""
@@ -29,10 +32,17 @@ def unpack_request(name: str, body: bytes) -> Any:
     return messages.parse(name, value)
 
 
-def decode_json(body: bytes) -> dict[str, Any]:
-    """Return the JSON object of an action's body; an empty body is an empty object."""
+def decode_json(body: bytes, longest: int | None = LONGEST_JSON) -> dict[str, Any]:
+    """Return the JSON object of an action's body; an empty body is an empty object.
+
+    Raises InvalidArgumentError for anything else, and for one of more bytes than `longest` (None: any).
+    """
     if not body:
         return {}
+    if longest is not None and len(body) > longest:
+        raise InvalidArgumentError(
+            f"the action's body has {len(body)} bytes, at most {longest} are read: ask for less at once"
+        )
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:

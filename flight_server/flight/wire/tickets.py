@@ -14,6 +14,9 @@ from flight_server.domain.statement import Plan
 from flight_server.errors import InvalidArgumentError
 from flight_server.flight.wire import commands, messages
 
+_LONGEST_METADATA = 1_024
+"""Bytes of the metadata of a FlightInfo of ours, at most."""
+
 _UNKNOWN = -1
 
 
@@ -160,8 +163,9 @@ def encode_poll_descriptor(handle: bytes) -> bytes:
 def decode_info(info: Any) -> tuple[bytes | None, str | None]:
     """Return the statement handle and the query id of a parsed FlightInfo, None where it has none of ours."""
     handle = next((endpoint_handle(endpoint) for endpoint in info.endpoint), None)
+    known = info.app_metadata if len(info.app_metadata) <= _LONGEST_METADATA else b""
     try:
-        query_id = json.loads(info.app_metadata or b"{}")["query_id"]
+        query_id = json.loads(known or b"{}")["query_id"]
     except (ValueError, KeyError, TypeError, RecursionError):
         query_id = None
     return handle, query_id if isinstance(query_id, str) else None
