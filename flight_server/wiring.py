@@ -66,12 +66,7 @@ def build_services(storage: Storage, settings: Settings) -> Services:
     options = _query_options(storage, settings)
     names, transactions, handles = options.names, options.transactions, options.handles
     query, reservations = QueryService(options), options.writes.reservations
-    in_use = InUse(
-        lambda: transactions.oldest_snapshot,
-        transactions.staged_keys,
-        reservations.seconds,
-        lambda: options.index_progress.tables,
-    )
+    in_use = _in_use(options)
     listing, sql_schemas = DatasetListing(names, transactions), SqlSchemas(dispatcher)
     idle = settings.limits.session_idle
     searched = SearchedDatasets(names)
@@ -101,6 +96,16 @@ def build_services(storage: Storage, settings: Settings) -> Services:
         trials=TrialService(searched, journal, indexing, indexes, query, options.writes),
         batches=BatchService(searched, transactions, dispatcher, _longest_work(settings)),
         embedding=EmbeddingService(searched, committer, reservations, indexing, tuple(settings.embedders)),
+    )
+
+
+def _in_use(options: QueryOptions) -> InUse:
+    transactions, progress = options.writes.transactions, options.index_progress
+    return InUse(
+        lambda: transactions.oldest_snapshot,
+        transactions.staged_keys,
+        options.writes.reservations.seconds,
+        lambda: progress.tables,
     )
 
 

@@ -154,9 +154,8 @@ def test_one_commit_spans_buckets_and_statements_of_every_kind(
             rows(outside, f"FROM testing.{table}_b")
         own.commit()
     assert rows(outside, f"FROM {table}_v") == [(8,)]
-    assert rows(outside, "SELECT summary FROM sys.commits ORDER BY id DESC LIMIT 1")[0][0].startswith(
-        f"transaction: {table}_b"
-    )
+    summary = rows(outside, "SELECT summary FROM sys.commits ORDER BY id DESC LIMIT 1")
+    assert summary == [("transaction in several buckets",)]
 
 
 def test_columns_change_without_an_object_and_versions_before_stay(
