@@ -35,7 +35,7 @@ pytestmark = [
 
 MORE = 300
 FAILURES = (pa.ArrowException, flight.FlightError, OSError, dbapi.Error)
-INDEX = {"table": "docs", "column": "vector", "type": "hnsw_sq"}
+INDEX = {"table": "docs", "column": "vector", "type": "hnsw_sq", "params": {"ef_construction": 60}}
 
 
 @dataclass
@@ -78,7 +78,7 @@ def drop(client: Any, work: Work) -> None:
 
 
 OPERATIONS: dict[str, tuple[Callable[[Any, Work], None], float]] = {
-    "build": (build, 0.8),
+    "build": (build, 0.6),
     "catch up": (catch_up, 2.0),
     "embed": (embed, 0.8),
     "promote": (promote, 0.35),
