@@ -28,8 +28,8 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 from pyarrow import parquet
 
-from flight_server.catalog.json_stream import JsonStream
 from flight_server.domain.bucket import BucketRegistry
+from flight_server.domain.json_stream import JsonStream
 from flight_server.errors import InvalidArgumentError
 
 _PARQUET_MAGIC = b"PAR1"

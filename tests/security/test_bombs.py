@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from tests.security.bombs import BOMBS
@@ -106,6 +107,30 @@ def test_bombs(tenants: World, kind: str) -> None:
     assert not others.failures
     assert others.p99 < OTHERS_SECONDS
     assert owns.p99 < OWN_SECONDS
+
+
+EVAL_SETS = {
+    "objects": b"{}," * 5_000_000 + b"{}",
+    "a vector": b'{"id": 1, "vector": [' + b"1," * 10_000_000 + b"1]}",
+    "vectors": b",".join(b'{"id": %d, "vector": [%s]}' % (at, b"1.5," * 50_000 + b"1") for at in range(60)),
+    "texts": b",".join(b'{"id": %d, "text": "%s"}' % (at, b"a" * 2_000) for at in range(10_000)),
+}
+"""The queries of eval sets that take long to read, as JSON."""
+
+REFUSED = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION}
+"""What reading them ends with: wrong dimensions, too many parts, texts for a column without an embedder."""
+
+
+@pytest.mark.parametrize("kind", EVAL_SETS)
+def test_eval_sets(tenants: World, kind: str) -> None:
+    body = b'{"profile": "selfer", "name": "own", "table": "many", "queries": [%s]}' % EVAL_SETS[kind]
+    with Canary(tenants, "reader") as others, Canary(tenants, "selfer") as owns:
+        answer = tenants.client("selfer").action("put_eval_set", body, timeout=60)
+    sys.stdout.write(f"{answer.code.name} {answer.details[:200]}\n")
+    sys.stdout.write(f"p99 of others {others.p99:.3f} s, of the same grants {owns.p99:.3f} s\n")
+    assert answer.code in REFUSED
+    assert not others.failures
+    assert max(others.p99, owns.p99) < OTHERS_SECONDS
 
 
 def _await_quiet(tenants: World, user: str) -> None:

@@ -1,29 +1,27 @@
 """The actions of eval sets and trials; bodies and results are JSON."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from flight_server.domain.call import CallContext
-from flight_server.domain.trial import MAX_SETTING, QUERIES, SETTINGS
+from flight_server.domain.trial import MAX_SETTING, SETTINGS
 from flight_server.domain.vector import IndexKind, Metric
 from flight_server.errors import InvalidArgumentError
-from flight_server.flight.progress import reported, reported_rows
-from flight_server.flight.wire.actions import LONGEST_JSON, check_keys, decode_json
+from flight_server.flight.progress import Tell, reported, reported_rows
+from flight_server.flight.wire.actions import check_keys, check_names, decode_json
+from flight_server.flight.wire.eval_sets import read_eval_set
 from flight_server.services.trials import AskedTrial, EvalSet
 
 if TYPE_CHECKING:
     from flight_server.services.trials import TrialService
 
-_MAX_QUERIES = 10_000
 _MAX_SETTINGS = 64
 _MAX_K = 10_000
-_QUERY_KEYS = ("id", "vector", "text", "answers")
-_MAX_NAME = 255
-"""Characters of the name of an eval set, and of the id of a query."""
+_ONE_THREAD = partial(ThreadPoolExecutor, 1, "eval-sets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +29,18 @@ class TrialHandlers:
     """Answers the actions."""
 
     service: "TrialService"
+    _reader: ThreadPoolExecutor = field(init=False, default_factory=_ONE_THREAD)
+    """Eval sets may take seconds to read, which nobody else waits for."""
 
     def put_eval_set(self, call: CallContext, body: bytes) -> AsyncGenerator[bytes, None]:
         """Store an eval set; yield progress and then the report."""
-        options = _options("put_eval_set", body, ("profile", "name", "table"), ("queries",), None)
-        if not _is_name(options["name"]):
-            raise InvalidArgumentError(f"the 'name' of an eval set has 1 to {_MAX_NAME} printable characters")
-        asked = EvalSet(
-            options["profile"], options["name"], options["table"], _queries(options.get("queries"))
-        )
-        return reported(partial(self.service.put_eval_set, call.identity, asked))
+
+        async def stored(tell: Tell) -> object:
+            loop = asyncio.get_running_loop()
+            asked = EvalSet(*await loop.run_in_executor(self._reader, read_eval_set, body))
+            return await self.service.put_eval_set(call.identity, asked, tell)
+
+        return reported(stored)
 
     def run(self, call: CallContext, body: bytes) -> AsyncGenerator[bytes, None]:
         """Run trials; yield progress and then the journal's rows."""
@@ -64,72 +64,12 @@ class TrialHandlers:
         return reported(partial(self.service.promote, call, options["profile"], options["trial_id"]))
 
 
-def _options(
-    action: str,
-    body: bytes,
-    names: tuple[str, ...],
-    others: tuple[str, ...],
-    longest: int | None = LONGEST_JSON,
-) -> dict[str, Any]:
+def _options(action: str, body: bytes, names: tuple[str, ...], others: tuple[str, ...]) -> dict[str, Any]:
     """Return a body that has all these names as texts. Raises InvalidArgumentError."""
-    options = decode_json(body, longest)
+    options = decode_json(body)
     check_keys(action, options, (*names, *others))
-    for name in names:
-        if not isinstance(options.get(name), str) or not options[name]:
-            raise InvalidArgumentError(f"the body must name a '{name}'")
+    check_names(options, names)
     return options
-
-
-def _queries(written: object) -> pa.Table:
-    """Return the queries of an eval set as rows. Raises InvalidArgumentError."""
-    if not isinstance(written, list) or not 1 <= len(written) <= _MAX_QUERIES:
-        raise InvalidArgumentError(
-            f"'queries' must be a list of 1 to {_MAX_QUERIES} objects like "
-            '{"id": "q1", "text": "…"} or {"id": "q1", "vector": […], "answers": ["…"]}'
-        )
-    rows = [_query(at, each) for at, each in enumerate(written)]
-    if len({row["query_id"] for row in rows}) < len(rows):
-        raise InvalidArgumentError("two queries have the same 'id'")
-    try:
-        return pa.Table.from_pylist(rows, QUERIES)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise InvalidArgumentError(
-            "each 'vector' must be a list of numbers, and 'text' must be a text"
-        ) from error
-
-
-def _query(at: int, written: object) -> dict[str, Any]:
-    if not isinstance(written, dict) or written.keys() - set(_QUERY_KEYS):
-        raise InvalidArgumentError(f"query {at} must be an object with only {', '.join(_QUERY_KEYS)}")
-    if not _is_key(written.get("id")) or not _is_name(str(written["id"])):
-        raise InvalidArgumentError(
-            f"the 'id' of query {at} must be a text of 1 to {_MAX_NAME} printable characters, or a number"
-        )
-    if (written.get("vector") is None) == (written.get("text") is None):
-        raise InvalidArgumentError(f"query {at} needs either a 'vector' or a 'text'")
-    answers = written.get("answers")
-    if answers is not None and not (isinstance(answers, list) and all(map(_is_key, answers))):
-        raise InvalidArgumentError(f"the 'answers' of query {at} must be a list of keys: texts or numbers")
-    if any(isinstance(value, bool) for value in _listed(written.get("vector"))):
-        raise InvalidArgumentError(f"the 'vector' of query {at} must be a list of numbers")
-    return {
-        "query_id": str(written["id"]),
-        "text": written.get("text"),
-        "vector": written.get("vector"),
-        "answers": None if answers is None else [str(each) for each in answers],
-    }
-
-
-def _is_key(value: object) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
-
-
-def _is_name(value: str) -> bool:
-    return 1 <= len(value) <= _MAX_NAME and value.isprintable()
-
-
-def _listed(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
 
 
 def _index(written: object) -> tuple[IndexKind, Metric | None, Mapping[str, object]]:

@@ -32,14 +32,14 @@ def unpack_request(name: str, body: bytes) -> Any:
     return messages.parse(name, value)
 
 
-def decode_json(body: bytes, longest: int | None = LONGEST_JSON) -> dict[str, Any]:
+def decode_json(body: bytes, longest: int = LONGEST_JSON) -> dict[str, Any]:
     """Return the JSON object of an action's body; an empty body is an empty object.
 
-    Raises InvalidArgumentError for anything else, and for one of more bytes than `longest` (None: any).
+    Raises InvalidArgumentError for anything else, and for one of more bytes than `longest`.
     """
     if not body:
         return {}
-    if longest is not None and len(body) > longest:
+    if len(body) > longest:
         raise InvalidArgumentError(
             f"the action's body has {len(body)} bytes, at most {longest} are read: ask for less at once"
         )
@@ -63,3 +63,10 @@ def check_keys(action: str, options: Mapping[str, object], known: Sequence[str])
     if unknown:
         takes = f"takes only {', '.join(known)}, got also" if known else "takes no keys, got"
         raise InvalidArgumentError(f"{action} {takes} {unknown[0][:100]!r}")
+
+
+def check_names(options: Mapping[str, object], names: Sequence[str]) -> None:
+    """Refuse a body without one of the names, which are texts. Raises InvalidArgumentError."""
+    for name in names:
+        if not isinstance(options.get(name), str) or not options[name]:
+            raise InvalidArgumentError(f"the body must name a '{name}'")

@@ -1,5 +1,6 @@
 """Reads a JSON text value by value, so that a list of any length needs the memory of one item."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -31,12 +32,15 @@ class JsonStream:
         """Whether a list follows."""
         return self._event[0] == "start_array"
 
-    def value(self) -> Any:
-        """Read one value as a whole."""
+    def value(self, most: float = math.inf) -> Any:
+        """Read one value as a whole. Raises ValueError when more than `most` tokens make it up."""
         builder = ObjectBuilder()
-        depth = 0
+        depth = tokens = 0
         while True:
             kind, value = self._event
+            tokens += 1
+            if tokens > most:
+                raise ValueError(f"one value in it has more than {most} parts")
             builder.event(kind, value)
             depth += _OPENING.get(kind, 0)
             self._next()
@@ -63,4 +67,6 @@ class JsonStream:
         try:
             self._event = next(self._events, _END)
         except ijson.JSONError as error:
-            raise ValueError(str(error).split("\n", 1)[0]) from error
+            reason = error.args[0]
+            text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+            raise ValueError(text.split("\n", 1)[0]) from error
