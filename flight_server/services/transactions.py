@@ -35,6 +35,7 @@ from flight_server.domain.staging import Snapshot, settled
 from flight_server.errors import (
     AlreadyExistsError,
     ConflictError,
+    FailedPreconditionError,
     LakehouseError,
     NotFoundError,
     PermissionDeniedError,
@@ -212,12 +213,22 @@ class TransactionService:
         return found
 
     async def begin_sql(self, call: CallContext, transaction_id: bytes | None) -> None:
-        """Begin a transaction by SQL; does nothing where one is open. Raises ConflictError."""
-        found = None if transaction_id is not None else self.of_session(call)
-        if found is not None:
-            found.check()
-        elif transaction_id is None:
+        """Begin a transaction by SQL; does nothing in an open one.
+
+        Raises ConflictError in an aborted one, FailedPreconditionError beside one that the protocol began.
+        """
+        if transaction_id is not None:
+            return
+        found = self.of_session(call)
+        if found is None:
             self.begin(call, is_sql=True)
+            return
+        found.check()
+        if not found.is_sql:  # what follows without its id would belong to no transaction
+            raise FailedPreconditionError(
+                "this session has a transaction open that BeginTransaction began: send its id with each "
+                "statement, or end it before BEGIN"
+            )
 
     async def end_sql(self, call: CallContext, transaction_id: bytes | None, commit: bool) -> None:
         """Commit or roll back by SQL; does nothing where no transaction is open."""

@@ -10,6 +10,7 @@ import pytest
 from adbc_driver_flightsql import dbapi
 
 from flight_server.testing import Server
+from tests import flight_sql
 
 Connect = Callable[..., dbapi.Connection]
 Rows = list[tuple[Any, ...]]
@@ -145,6 +146,18 @@ def test_sql_and_protocol_transactions_mix(server: Server, unique_name: str):
         cursor.execute("COMMIT")
         assert rows(cursor, f"SELECT a FROM {unique_name} ORDER BY a") == [(1,), (3,)]
         connection.rollback()
+
+
+def test_sql_begins_no_transaction_beside_that_of_the_protocol(server: Server):
+    request = flight_sql.packed("ActionBeginTransactionRequest")
+    with pyarrow.flight.connect(server.uri) as client:
+        (begun,) = client.do_action(pyarrow.flight.Action("BeginTransaction", request))
+        with pytest.raises(pa.ArrowInvalid, match="send its id with each statement, or end it"):
+            client.get_flight_info(flight_sql.statement_query("BEGIN"))
+        (transaction,) = flight_sql.unpacked(begun.body.to_pybytes())[1]
+        ended = flight_sql.packed("ActionEndTransactionRequest", transaction_id=transaction, action=2)
+        assert not list(client.do_action(pyarrow.flight.Action("EndTransaction", ended)))
+        client.get_flight_info(flight_sql.statement_query("BEGIN"))
 
 
 def test_ending_what_is_not_open_is_no_error(cursor: dbapi.Cursor):
