@@ -14,7 +14,7 @@ from flight_server.testing import Server, serve
 from tests import flight_sql
 from tests.stress.test_crash_safety import stored, sweep
 
-pytestmark = [pytest.mark.stress, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 MOST_OPERATIONS = 100
 ROWS = 1_000
