@@ -37,7 +37,14 @@ def stands_for(tree: Mapping[str, Any]) -> str | None:
     if tree["error"] or len(tree["statements"]) != 1:
         return None
     source = tree["statements"][0]["node"].get("from_table") or {}
-    return _SHOWS[source["show_type"]](source) if source.get("show_type") in _SHOWS else None
+    if source.get("show_type") not in _SHOWS or is_described(source):
+        return None
+    return _SHOWS[source["show_type"]](source)
+
+
+def is_described(source: Mapping[str, Any]) -> bool:
+    """Tell whether a SHOW is DuckDB's other word for DESCRIBE (`SHOW TABLE t`, `SHOW SELECT 1`)."""
+    return source["show_type"] == "SHOW" and not source["qualified_name"]["path"]
 
 
 def _show(source: Mapping[str, Any]) -> str | None:

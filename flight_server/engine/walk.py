@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from flight_server.domain.session import DUCKDB_SETTINGS
-from flight_server.engine import time_travel
+from flight_server.engine import shows, time_travel
 from flight_server.engine.functions import (
     METADATA_FUNCTIONS,
     REFUSED_FUNCTIONS,
@@ -226,15 +226,14 @@ class Walker:
 
     def _show(self, node: Node, known: frozenset[str], scope: int) -> None:
         name = str(node["table_name"]).lower()
-        if node["show_type"] == "DESCRIBE":
+        kind = "DESCRIBE" if shows.is_described(node) else node["show_type"]
+        if kind == "DESCRIBE":
             self._described |= {id(each) for each in _nodes(node)}
-        if node["show_type"] == "SHOW_SPECIAL" and name in SHOWN:
+        if kind == "SHOW_SPECIAL" and name in SHOWN:
             self._needs(SHOWN[name])
             if name == _ALL_VARIABLES:
                 self.variables.add(None)
-        elif node["show_type"] not in _DESCRIBED and not (
-            node["show_type"] == "SHOW" and name in DUCKDB_SETTINGS
-        ):
+        elif kind not in _DESCRIBED and not (kind == "SHOW" and name in DUCKDB_SETTINGS):
             raise UnimplementedError(
                 "this SHOW cannot stand inside a query: send it alone, or use DESCRIBE or information_schema"
             )

@@ -280,6 +280,16 @@ QUESTIONS: list[tuple[str, str, list[tuple[Any, ...]]]] = [
         _DESCRIBED,
     ),
     (
+        "SHOW TABLE",
+        "SHOW TABLE testing.people",
+        _DESCRIBED,
+    ),
+    (
+        "SHOW of a query",
+        "FROM (SHOW FROM testing.people)",
+        _DESCRIBED,
+    ),
+    (
         "SHOW schema",
         "SHOW schema",
         [("primary",)],
