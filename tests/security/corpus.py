@@ -78,6 +78,7 @@ BY_KIND: Mapping[str, tuple[str, ...]] = {
         "SELECT * FROM U&'vault'.ledger",
         "FROM \x00vault.ledger",
         "FROM vault\u200b.ledger",
+        "SELECT (1$)\u200bFROM vault.ledger",
         "FROM \uff56ault.ledger",
         "SELECT current_query(), current_database(), current_schemas(true)",
         "SELECT query FROM sys.queries WHERE principal <> current_user",
