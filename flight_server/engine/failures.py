@@ -38,6 +38,7 @@ _CLASS_BY_PREFIX: dict[str, type[LakehouseError]] = {
     "Parameter Not Allowed": InvalidArgumentError,
     "Invalid Configuration": InvalidArgumentError,
     "Not implemented": UnimplementedError,
+    "Serialization": UnimplementedError,  # a subquery where DuckDB would have to copy it
     "Missing Extension": UnimplementedError,
     "Permission": PermissionDeniedError,
     "Out of Memory": ResourceExhaustedError,

@@ -138,6 +138,11 @@ def test_the_header_chooses_the_bucket_that_unqualified_names_mean(zoo: Server) 
         ("FROM (SHOW testing.animals)", "NOT_IMPLEMENTED", "DESCRIBE"),
         ("SELECT " + "1+" * 2_000 + "1", "INVALID_ARGUMENT", "nested too deeply"),
         ("SELECT (1$)\u200b1", "INVALID_ARGUMENT", r"syntax error at or near \"\$\""),
+        (
+            "SELECT array_to_string_comma_default(['a'], (SELECT species FROM animals))",
+            "NOT_IMPL",
+            "Cannot copy",
+        ),
         ("SELECT 1; SELECT 2", "INVALID_ARGUMENT", "one statement at a time"),
         ("-- nothing", "INVALID_ARGUMENT", "the statement is empty"),
         ("SELECT * FROM '/etc/passwd'", "NOT_FOUND", "no table"),
