@@ -114,7 +114,6 @@ class Engine:
 
         Of those whose engine process ended meanwhile only queries are sent again, with the time that is left.
         """
-        request.execution.worked = 0.0
         try:
             return await self._plan(request, runs=True)
         except EngineLostError as error:

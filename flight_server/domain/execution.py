@@ -18,15 +18,15 @@ class Execution:
     """A statement at work; used from the event loop only.
 
     `rows` counts what it has returned, None until it has ended; `worked` are the seconds that engine
-    processes have worked on it, also those that ended meanwhile.
+    processes have worked on it, its planning and those that ended meanwhile included.
     """
 
     __slots__ = ("_stops", "is_cancelled", "rows", "worked")
 
-    def __init__(self) -> None:
+    def __init__(self, worked: float = 0.0) -> None:
         self.is_cancelled = False
         self.rows: int | None = None
-        self.worked = 0.0
+        self.worked = worked
         self._stops: list[Callable[[], None]] = []
 
     def cancel(self) -> None:

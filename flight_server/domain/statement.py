@@ -11,12 +11,13 @@ class SqlStatement:
     """A statement to run.
 
     `transaction_id` is None for the session's own; `expected` is the digest of the columns that it was
-    prepared with, empty when it was not.
+    prepared with, empty when it was not. `worked` are the seconds that preparing it took, which count for it.
     """
 
     sql: str
     transaction_id: bytes | None = None
     expected: str = ""
+    worked: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

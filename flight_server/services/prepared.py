@@ -6,8 +6,10 @@ remembered too, within a budget.
 
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from flight_server.domain.call import CallContext
+from flight_server.domain.execution import Execution
 from flight_server.domain.recent import RecentMap
 from flight_server.domain.statement import Plan, PreparedStatement, SqlStatement
 from flight_server.errors import ResourceExhaustedError
@@ -18,6 +20,7 @@ from flight_server.services.transactions import TransactionService
 
 _KIND = "prepared"
 _BOUND_BYTES = 64 * 1024 * 1024
+_NEW = 10_000
 
 
 class PreparedService:
@@ -28,18 +31,21 @@ class PreparedService:
         self._transactions = transactions
         self._handles = handles
         self._bound: RecentMap[str, Sequence[bytes]] = RecentMap(_BOUND_BYTES)
+        self._worked: RecentMap[str, float] = RecentMap(_NEW)
 
     async def create(self, call: CallContext, statement: SqlStatement) -> PreparedStatement:
         """Bind a statement once for its schemas and return its handle; nothing is run."""
-        planned = await self._query.prepare(call, statement)
+        execution, prepared_id = Execution(), uuid.uuid4().hex
+        planned = await self._query.prepare(call, statement, (), execution)
         transaction_id = statement.transaction_id
         fields = {
             "sql": statement.sql,
             "transaction": transaction_id.hex() if transaction_id else None,
             "digest": planned.digest,
-            "id": uuid.uuid4().hex,
+            "id": prepared_id,
         }
         handle = self._handles.seal(_KIND, call, fields)
+        self._worked.put(prepared_id, execution.worked)
         # Drivers that do not know `is_update` take a statement without a schema for an update.
         schema = b"" if planned.is_update else planned.schema
         return PreparedStatement(handle, schema, planned.parameters, planned.is_update)
@@ -54,20 +60,22 @@ class PreparedService:
     async def plan(self, call: CallContext, handle: bytes) -> Plan:
         """Plan the statement with the parameters bound last; one that has effects is run."""
         opened = self._handles.open(_KIND, call, handle)
-        return await self._query.plan(call, self._statement(call, opened), self._parameters(opened))
+        return await self._query.plan(call, self._executed(call, opened), self._parameters(opened))
 
     async def schema(self, call: CallContext, handle: bytes) -> bytes:
         """Return the schema of the statement's rows with the parameters bound last; nothing is run."""
         opened = self._handles.open(_KIND, call, handle)
         return (
-            await self._query.prepare(call, self._statement(call, opened), self._parameters(opened))
+            await self._query.prepare(
+                call, self._statement(call, opened), self._parameters(opened), Execution()
+            )
         ).schema
 
     async def update(self, call: CallContext, handle: bytes, messages: AsyncIterator[bytes]) -> int:
         """Run the statement as an update, once for each row of parameters; return the rows changed."""
         opened = self._handles.open(_KIND, call, handle)
         sent = await _bound(messages)
-        return await self._query.update(call, self._statement(call, opened), sent or self._parameters(opened))
+        return await self._query.update(call, self._executed(call, opened), sent or self._parameters(opened))
 
     async def close(self, call: CallContext, handle: bytes) -> None:
         """Forget the statement: there is nothing to forget, so closing twice is no error."""
@@ -82,6 +90,11 @@ class PreparedService:
             self._transactions.successor(call, bytes.fromhex(prepared_in)) if prepared_in else None
         )
         return SqlStatement(opened.fields["sql"], transaction_id, opened.fields["digest"])
+
+    def _executed(self, call: CallContext, opened: Opened) -> SqlStatement:
+        """Return the statement to run: what preparing it took counts for its first run here."""
+        worked = self._worked.pop(opened.fields["id"]) or 0.0
+        return replace(self._statement(call, opened), worked=worked)
 
 
 async def _bound(messages: AsyncIterator[bytes]) -> Sequence[bytes]:

@@ -122,9 +122,12 @@ class Queries:
             query.state, query.ended_at, query.progress = QueryState.PLANNED, None, None
 
     @contextmanager
-    def running(self, query: Query) -> Iterator[Execution]:
-        """Run a query in this block, or plan it: `planned` then says that it has not run yet."""
-        execution = Execution()
+    def running(self, query: Query, worked: float = 0.0) -> Iterator[Execution]:
+        """Run a query in this block, or plan it: `planned` then says that it has not run yet.
+
+        `worked` are the seconds that planning it took.
+        """
+        execution = Execution(worked)
         query.executions.add(execution)
         query.state, query.ended_at = QueryState.RUNNING, None
         self._recent.pop(query.id, None)

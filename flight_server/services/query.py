@@ -85,6 +85,7 @@ class QueryService:
             "staged": len(snapshot.changes),
             "query": query.id,
             "has_state": not answer.is_shared and self._session(call).has_state,
+            "worked": execution.worked,
         }
         return self._sealed(call, answer.schema, fields, parameters)
 
@@ -108,7 +109,7 @@ class QueryService:
     async def plan_dataset(self, call: CallContext, path: Sequence[str]) -> Plan:
         """Plan reading all of one dataset, named by `[dataset]` or `[bucket, dataset]`."""
         _, snapshot = self._snapshot(call, None)
-        planned = await self.bind(call, SqlStatement(_whole(path)), None, snapshot)
+        planned = await self._bind(call, SqlStatement(_whole(path)), None, snapshot, Execution())
         search_path = self._names.search_path(call, snapshot)
         resolution = StatementResolution(self._names, call.identity, search_path, snapshot)
         return self.seal_dataset(
@@ -140,8 +141,7 @@ class QueryService:
 
     def query_id(self, call: CallContext, handle: bytes) -> str:
         """Return the id of the query that a ticket's handle runs. Raises NotFoundError like `stream`."""
-        found: str = self._handles.open(_KIND, call, handle).fields["query"]
-        return found
+        return str(self._handles.open(_KIND, call, handle).fields["query"])
 
     def _fields(self, call: CallContext, sql: str, snapshot: Snapshot) -> dict[str, Any]:
         """Return what a ticket carries of a statement outside a transaction."""
@@ -158,12 +158,13 @@ class QueryService:
             "settings": dict(session.settings),
             "has_state": False,
             "is_result": False,
+            "worked": 0.0,
             "may": fingerprint(call.identity),
         }
 
     async def schema(self, call: CallContext, statement: SqlStatement) -> bytes:
         """Return the schema of a statement's rows; nothing is run."""
-        return (await self.prepare(call, statement)).schema
+        return (await self.prepare(call, statement, (), Execution())).schema
 
     async def update(
         self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes] = ()
@@ -173,9 +174,7 @@ class QueryService:
         with self._queries.running(query) as execution:
             answer, _, _ = await self._run_all(call, statement, parameters, execution)
             if isinstance(answer, PlannedStatement):
-                raise InvalidArgumentError(
-                    "this statement returns rows: send it as a query, not as an update"
-                )
+                raise InvalidArgumentError("this statement returns rows: send it as a query, not an update")
             return (await self._done(call, answer, statement.transaction_id, query.id)).rows or 0
 
     async def update_at(
@@ -189,44 +188,44 @@ class QueryService:
         """Run a statement of ours on a snapshot; without `targets` it changes temporary tables only."""
         query = self._queries.open(call, sql)
         with self._queries.running(query) as execution, self._kept.noting_loss(call):
-            request = self._request(call, SqlStatement(sql), transaction, snapshot)
+            request = self._request(call, SqlStatement(sql), transaction, snapshot, execution)
             engine = self._dispatcher.of(call.identity)
-            answer = await engine.run(replace(request, execution=execution, targets=targets))
+            answer = await engine.run(replace(request, targets=targets))
             if isinstance(answer, DoneStatement):
                 await self._done(call, answer, None, query.id)
 
     async def prepare(
-        self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes] = ()
+        self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes], execution: Execution
     ) -> PlannedStatement:
         """Bind a statement without a ticket; nothing is run."""
         transaction, snapshot = self._snapshot(call, statement.transaction_id)
-        return await self.bind(call, statement, transaction, snapshot, parameters)
+        return await self._bind(call, statement, transaction, snapshot, execution, parameters)
 
-    async def bind(
+    async def _bind(
         self,
         call: CallContext,
         statement: SqlStatement,
         transaction: Transaction | None,
         snapshot: Snapshot,
+        execution: Execution,
         parameters: Sequence[bytes] = (),
     ) -> PlannedStatement:
         """Ask the engine process for the schemas of a statement."""
-        request = self._request(call, statement, transaction, snapshot)
+        request = self._request(call, statement, transaction, snapshot, execution, parameters)
         known = None if parameters else self._known(request)
         if known is not None:
             return known
-        with (
-            self._kept.noting_loss(call),
-            closing(self._writes.targets(call, transaction, snapshot)) as targets,
-        ):
+        targets = self._writes.targets(call, transaction, snapshot)
+        with self._kept.noting_loss(call), closing(targets):
             engine = self._dispatcher.of(call.identity)
-            planned = await engine.plan(replace(request, parameters=parameters, targets=targets))
+            planned = await engine.plan(replace(request, targets=targets))
         return planned if parameters else self._remembered(request, planned)
 
     async def _run_all(
         self, call: CallContext, statement: SqlStatement, parameters: Sequence[bytes], execution: Execution
     ) -> tuple[PlannedStatement | DoneStatement, Transaction | None, Snapshot]:
         """Run the statements of a text one by one, as if each came alone; return what the last one gave."""
+        execution.worked = statement.worked
         answer, transaction, snapshot = await self._run(call, statement, parameters, execution)
         if not isinstance(answer, SeveralStatements):
             return answer, transaction, snapshot
@@ -247,8 +246,7 @@ class QueryService:
         """
         for attempt in itertools.count(1):
             transaction, snapshot = self._snapshot(call, statement.transaction_id)
-            request = self._request(call, statement, transaction, snapshot)
-            request = replace(request, parameters=parameters, execution=execution)
+            request = self._request(call, statement, transaction, snapshot, execution, parameters)
             is_new = parameters or (transaction and transaction.is_aborted)
             known = None if is_new else self._known(request)
             if known is not None and statement.expected in ("", known.digest):
@@ -297,7 +295,7 @@ class QueryService:
             for message in held:
                 yield message
             return
-        with self._queries.running(query) as execution:
+        with self._queries.running(query, opened.fields["worked"]) as execution:
             request = replace(
                 self._reopened(call, opened),
                 execution=execution,
@@ -355,6 +353,8 @@ class QueryService:
         statement: SqlStatement,
         transaction: Transaction | None,
         snapshot: Snapshot,
+        execution: Execution,
+        parameters: Sequence[bytes] = (),
     ) -> StatementRequest:
         self._limits.check_length(statement.sql)
         session = self._session(call)
@@ -362,8 +362,8 @@ class QueryService:
             session = replace(session, transaction=transaction.unit.hex())
         path = self._names.search_path(call, snapshot)
         resolution = StatementResolution(self._names, call.identity, path, snapshot)
-        request = self._ahead(statement.sql, resolution, session, (), self._timeout(call))
-        return replace(request, expected=statement.expected)
+        request = self._ahead(statement.sql, resolution, session, parameters, self._timeout(call))
+        return replace(request, expected=statement.expected, execution=execution)
 
     def _ahead(
         self,

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +266,36 @@ def test_a_session_bounds_the_time_of_its_statements(busy: Server, client: Clien
     while is_working(busy):
         assert time.monotonic() - began < SOON
     assert states(client)[-1]["state"] == "failed"
+
+
+def seconds_of_planning(client: Client, sql: str) -> float:
+    began = time.monotonic()
+    client.get_flight_info(flight_sql.statement_query(sql))
+    return time.monotonic() - began
+
+
+def answers(cursor: dbapi.Cursor, sql: str) -> bool:
+    with suppress(dbapi.OperationalError):
+        cursor.execute(sql)
+        return bool(cursor.fetchall())
+    return False
+
+
+def test_planning_takes_of_the_time_of_a_statement(busy: Server, client: Client) -> None:
+    """The constant is computed when the statement is planned, and once more when it runs."""
+    sql = "SELECT bit_count(bitstring('1', 200000000)) -- {}"
+    bound = int(1_700 * min(seconds_of_planning(client, sql.format(attempt)) for attempt in range(3)))
+    late = f"longer than {bound / 1_000:g} s"
+    client.get_flight_info(flight_sql.statement_query(f"SET statement_timeout = '{bound}ms'"))
+    with pytest.raises(pyarrow.flight.FlightTimedOutError, match=late):
+        flight_sql.query(client, sql.format("bounded"))
+    with dbapi.connect(busy.uri, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(f"SET statement_timeout = '{bound}ms'")
+        with pytest.raises(dbapi.OperationalError, match=late):
+            cursor.execute(sql.format("prepared"))
+            cursor.fetchall()
+        # The cursor does not prepare it again; a busy machine may make it late all the same.
+        assert any(answers(cursor, sql.format("prepared")) for _ in range(5))
 
 
 def by_info_deadline(sql: str) -> Callable[[Server, Client], None]:
