@@ -16,7 +16,15 @@ from typing import Any
 
 from flight_server.domain.vector import IndexRecord
 from flight_server.vectors import mapped
-from flight_server.vectors.blocks import EXACT_ROWS, Block, merged, read_block, with_payload
+from flight_server.vectors.blocks import (
+    EXACT_ROWS,
+    Block,
+    live_count,
+    merged_by_dim,
+    of_use,
+    read_block,
+    with_payload,
+)
 from flight_server.vectors.entries import NOTHING, Entry, Event, Held, State, held
 from flight_server.vectors.exact import bytes_expected
 from flight_server.vectors.lance import Lance
@@ -128,24 +136,23 @@ class Activations:
 
     def _read(self, entry: Entry, before: Held, wanted: Wanted, times: Times) -> Held | None:
         """Return what there was with what is missing, None when that is too large."""
-        source, blocks = wanted.source, list(before.blocks)
-        room = None if wanted.max_rows is None else wanted.max_rows - before.rows
+        source, live = wanted.source, self._live(entry, wanted.source)
+        blocks = of_use(before.blocks, live)
         record = wanted.record if not blocks else None
-        if record is not None and room is not None and record.rows > room:
+        if record is not None and wanted.max_rows is not None and record.rows > wanted.max_rows:
             return None
-        if record is not None and self._reserve(entry, before, record.rows, record.dim, times):
+        if record is not None and self._reserve(entry, NOTHING, record.rows, record.dim, times):
             blocks += self._indexed_block(record, wanted, times)
         missing = set(wanted.objects).difference(*(block.covers for block in blocks))
         if missing:
             rows = source.count(missing)
-            total = rows + sum(len(block.rows) for block in blocks)
-            if wanted.max_rows is not None and total > wanted.max_rows:
+            if wanted.max_rows is not None and rows + live_count(blocks, live) > wanted.max_rows:
                 return None
             if not self._reserve(entry, held(blocks), rows, wanted.field.dim or _GUESSED_DIM, times):
                 return None
             with times.measured("open_ms"):
                 blocks.append(read_block(source, wanted.field, missing, wanted.check))
-        return self._tidied(entry, blocks, source)
+        return held(merged_by_dim(blocks, live) if len(blocks) > _MAX_BLOCKS else blocks)
 
     def _indexed_block(self, record: IndexRecord, wanted: Wanted, times: Times) -> list[Block]:
         """Return the vectors that an index holds, with the small columns beside them."""
@@ -169,15 +176,12 @@ class Activations:
             self.indexes.lose(record, error)
             return None
 
-    def _tidied(self, entry: Entry, blocks: list[Block], source: Source) -> Held:
-        """Bring small blocks together; the newest version decides which of their objects are still of use."""
+    def _live(self, entry: Entry, source: Source) -> AbstractSet[int]:
+        """Return the objects that are still of use: those of a version, and of the newest one seen."""
         version = _version(source.relation)
         if version >= entry.newest[0]:
             entry.newest = (version, frozenset(source.objects))
-        if len(blocks) > _MAX_BLOCKS:
-            live = entry.newest[1] | source.objects.keys()
-            blocks = [merged(blocks, live)]
-        return held(blocks)
+        return entry.newest[1] | source.objects.keys()
 
     def _reserve(self, entry: Entry, before: Held, rows: int, dim: int, times: Times) -> bool:
         """Make room for more rows of an entry; other buckets go, least recently used ones first."""

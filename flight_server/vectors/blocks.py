@@ -1,6 +1,7 @@
 """What is kept in memory of a column of vectors: blocks, each with all the rows of some objects."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -141,10 +142,31 @@ def _joined(parts: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
+def of_use(blocks: Iterable[Block], live: AbstractSet[int]) -> list[Block]:
+    """Return the blocks that have live objects, without the rows of those that are gone where most are."""
+    kept = [block for block in blocks if not live.isdisjoint(block.covers)]
+    return [
+        merged([block], live) if 2 * live_count([block], live) < len(block.rows) else block for block in kept
+    ]
+
+
+def live_count(blocks: Iterable[Block], live: Collection[int]) -> int:
+    """Return how many rows of blocks are of live objects."""
+    masks = ((block, live_rows(block, live)) for block in blocks)
+    return sum(len(block.rows) if mask is None else int(mask.sum()) for block, mask in masks)
+
+
+def merged_by_dim(blocks: Iterable[Block], live: Collection[int]) -> list[Block]:
+    """Return one block for each length of vectors; versions of a column of lists may differ in it."""
+    groups: dict[int, list[Block]] = {}
+    for block in blocks:
+        groups.setdefault(block.matrix.vectors.shape[1], []).append(block)
+    return [merged(group, live) for group in groups.values()]
+
+
 def merged(blocks: Sequence[Block], live: Collection[int]) -> Block:
-    """Return one block with the rows of several whose objects are still live."""
-    kept = [(block, live_rows(block, live)) for block in blocks]
-    kept = [(block, mask) for block, mask in kept if len(block.rows)]
+    """Return one block with the rows of several of one dimension whose objects are still live."""
+    kept = [(block, live_rows(block, live)) for block in blocks if len(block.rows)] or [(blocks[0], None)]
     vectors = np.concatenate([_chosen(block.matrix.vectors, mask) for block, mask in kept])
     norms = np.concatenate([_chosen(block.matrix.norms, mask) for block, mask in kept])
     objects = np.concatenate([_chosen(block.objects, mask) for block, mask in kept])

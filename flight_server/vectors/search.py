@@ -15,7 +15,7 @@ import pyarrow as pa
 from flight_server.domain.vector import IndexKind, IndexRecord, Metric, SearchOptions, Tier
 from flight_server.vectors import texts
 from flight_server.vectors.activation import Activations, Times, Wanted, patient
-from flight_server.vectors.blocks import EXACT_ROWS, Block, live_rows, passing, places, usable
+from flight_server.vectors.blocks import EXACT_ROWS, Block, live_count, live_rows, passing, places, usable
 from flight_server.vectors.entries import Entry, Held
 from flight_server.vectors.exact import matrix, nearest
 from flight_server.vectors.hits import Hits, joined
@@ -208,7 +208,7 @@ class VectorSearcher:
     def _activated(self, task: _Task, tier: Tier, memory: Held | None, times: Times) -> Activated:
         record, blocks = task.record, memory.blocks if memory is not None else ()
         dim = blocks[0].matrix.vectors.shape[1] if blocks else task.field.dim or 0
-        rows, size = (memory.rows, memory.bytes) if memory is not None else (0, 0)
+        rows, size = (live_count(blocks, task.live), memory.bytes) if memory is not None else (0, 0)
         if record is not None and memory is None:
             rows, dim, size = record.rows, record.dim, record.bytes
         return Activated(task.field.name, record, tier, rows, dim, size, times)
@@ -255,7 +255,7 @@ class VectorSearcher:
 
     def _in_memory(self, task: _Task, memory: Held, part: _Part, queries: Floats) -> list[Hits]:
         """Search the rows of some objects in memory; searches of the same kind are answered together."""
-        _check_dim(task, memory, queries)
+        _check_dim(task, memory, part, queries)
         search = task.search
         key = (memory, search.source.relation, part.after, search.where, task.metric, search.options.k)
         work = partial(_each, partial(_search_blocks, task, memory, part))
@@ -292,9 +292,9 @@ def _each(find: Callable[[Floats], list[Hits]], groups: Sequence[Floats]) -> lis
     return [found[end - len(group) : end] for group, end in zip(groups, ends, strict=True)]
 
 
-def _check_dim(task: _Task, memory: Held, queries: Floats) -> None:
+def _check_dim(task: _Task, memory: Held, part: _Part, queries: Floats) -> None:
     for block in memory.blocks:
-        if len(block.rows):
+        if len(block.rows) and not part.objects.isdisjoint(block.covers):
             check_queries(queries, task.field.name, block.matrix.vectors.shape[1], task.metric)
 
 
