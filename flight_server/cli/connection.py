@@ -18,11 +18,11 @@ TOKEN_VARIABLE = "FLIGHT_SERVER_TOKEN"  # noqa: S105 (the name of a variable)
 """Where the token for a server comes from on which everybody has to log in."""
 
 TLS_VARIABLES = {
-    "FLIGHT_SERVER_TLS_ROOTS": "tls_root_certs",
-    "FLIGHT_SERVER_TLS_CERTIFICATE": "cert_chain",
-    "FLIGHT_SERVER_TLS_KEY": "private_key",
+    "FLIGHT_SERVER_TLS_ROOTS": ("tls_root_certs", "adbc.flight.sql.client_option.tls_root_certs"),
+    "FLIGHT_SERVER_TLS_CERTIFICATE": ("cert_chain", "adbc.flight.sql.client_option.mtls_cert_chain"),
+    "FLIGHT_SERVER_TLS_KEY": ("private_key", "adbc.flight.sql.client_option.mtls_private_key"),
 }
-"""Variables that name PEM files → what the client calls their text: whom to trust, and who one is."""
+"""Variables that name PEM files → the names in Arrow's client and in ADBC: whom to trust, and who one is."""
 
 _SCHEMES = ("grpc", "grpc+tcp", "grpc+tls")
 
@@ -57,10 +57,11 @@ def connected(address: str) -> Iterator[Act]:
     Raises UnavailableError when none answers, InvalidArgumentError with what a server says that refuses and
     for a file of `TLS_VARIABLES` that cannot be read.
     """
-    token = os.environ.get(TOKEN_VARIABLE)
-    headers = [(b"authorization", f"Bearer {token}".encode())] if token else []
+    sent = _authorization()
+    headers = [(b"authorization", sent.encode())] if sent else []
     options = flight.FlightCallOptions(headers=headers)  # type: ignore[arg-type]  # it wants no texts
-    with flight.connect(address, **_certificates()) as client:
+    certificates: dict[str, Any] = {names[0]: text for names, text in _certificates()}
+    with flight.connect(address, **certificates) as client:
 
         def act(name: str, /, **body: Any) -> Iterator[dict[str, Any]]:
             given = {key: value for key, value in body.items() if value is not None}
@@ -73,10 +74,23 @@ def connected(address: str) -> Iterator[Act]:
         yield act
 
 
-def _certificates() -> dict[str, Any]:
-    named = {argument: os.environ.get(variable) for variable, argument in TLS_VARIABLES.items()}
+def adbc_options() -> dict[str, str]:
+    """Return what ADBC needs to log in like `connected`. Raises InvalidArgumentError for a file."""
+    options, sent = {names[1]: text.decode() for names, text in _certificates()}, _authorization()
+    return options | ({"adbc.flight.sql.authorization_header": sent} if sent else {})
+
+
+def _authorization() -> str | None:
+    """Return the header that says who calls."""
+    token = os.environ.get(TOKEN_VARIABLE)
+    return f"Bearer {token}" if token else None
+
+
+def _certificates() -> list[tuple[tuple[str, str], bytes]]:
+    """Return the texts of the files that variables name, with what clients call them."""
+    named = [(names, os.environ.get(variable)) for variable, names in TLS_VARIABLES.items()]
     try:
-        return {argument: Path(file).read_bytes() for argument, file in named.items() if file}
+        return [(names, Path(file).read_bytes()) for names, file in named if file]
     except OSError as error:
         raise InvalidArgumentError(
             f"{error.filename}: {error.strerror}; {', '.join(TLS_VARIABLES)} name files"

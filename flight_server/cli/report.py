@@ -63,7 +63,10 @@ def _chart() -> Any:
 def _journal(uri: str, profile: str, table: str | None) -> list[dict[str, Any]]:
     """Return the trials that ended well, the oldest first. Raises FailedPreconditionError without any."""
     try:
-        with dbapi.connect(uri, autocommit=True) as opened, opened.cursor() as cursor:
+        with (
+            dbapi.connect(uri, connection.adbc_options(), autocommit=True) as opened,
+            opened.cursor() as cursor,
+        ):
             cursor.execute(_JOURNAL, [profile, table, table])
             rows = cursor.fetch_arrow_table().to_pylist()
     except dbapi.Error as error:

@@ -155,6 +155,20 @@ def test_grants_and_api_tokens_of_part_of_them(guarded: Server, changes: UserCha
                 one(connection, "DELETE FROM auth_t")
 
 
+def test_every_way_in_which_commands_talk_to_a_server_takes_the_token(
+    guarded: Server, changes: UserChanges
+) -> None:
+    token = changes.add_token("ann", None)
+    with bearer(guarded, token) as connection:
+        eventually(connection, "SELECT 1")
+    said = [
+        CliRunner(env={"FLIGHT_SERVER_TOKEN": token}).invoke(main, ["profiles", *words, "--uri", guarded.uri])
+        for words in (["create", "ann"], ["report", "ann"])
+    ]
+    assert said[0].output == "profile ann has bucket profile:ann\n"
+    assert "no trial of profile ann has ended well" in said[1].output  # which SQL has told
+
+
 def test_revoked_and_changed_credentials_cut_sessions(guarded: Server, changes: UserChanges) -> None:
     token = changes.add_token("tokened", None)
     with (

@@ -131,12 +131,12 @@ def test_a_new_certificate_counts_without_a_restart(
         assert len(actions(client, headers=[token])) > 10
 
 
-def listed(server: Server, roots: Path | None, identity: dict[str, str]) -> str:
-    """Return what `flight-server profiles list` says, with variables that name these files."""
+def typed(server: Server, words: str, roots: Path | None, identity: dict[str, str]) -> str:
+    """Return what `flight-server profiles` says, with variables that name these files."""
     files = {"ROOTS": roots and str(roots), **{name.upper(): file for name, file in identity.items()}}
     variables = {f"FLIGHT_SERVER_TLS_{name}": file for name, file in files.items()}
     uri = f"grpc+tls://localhost:{server.port}"
-    return CliRunner(env=variables).invoke(main, ["profiles", "list", "--uri", uri]).output.strip()
+    return CliRunner(env=variables).invoke(main, ["profiles", *words.split(), "--uri", uri]).output.strip()
 
 
 @pytest.mark.slow
@@ -158,9 +158,12 @@ def test_a_certificate_says_who_calls(authority: Authority, tmp_path: Path) -> N
             assert set(asked["principal"].to_pylist()) == {"ann", "job"}
         with connect(server, authority.pem, *authority.issue("tool")) as client:
             assert flight_sql.query(client, who)["principal"].to_pylist() == ["tool"]
-        assert listed(server, tmp_path / "ca.pem", write(tmp_path, *authority.issue("tool"))) == ""
-        assert "FLIGHT_SERVER_TLS_ROOTS names the authority" in listed(server, None, {})
-        assert "gone.pem: No such file" in listed(server, tmp_path / "gone.pem", {})
+        known = tmp_path / "ca.pem", write(tmp_path, *authority.issue("tool"))
+        assert typed(server, "list", *known) == ""
+        assert typed(server, "create tool", *known) == "profile tool has bucket profile:tool"
+        assert "no trial of profile tool has ended well" in typed(server, "report tool", *known)
+        assert "FLIGHT_SERVER_TLS_ROOTS names the authority" in typed(server, "list", None, {})
+        assert "gone.pem: No such file" in typed(server, "list", tmp_path / "gone.pem", {})
         refused = pytest.raises(flight.FlightUnauthenticatedError)
         with connect(server, authority.pem, *authority.issue("stranger")) as client, refused:
             actions(client)
