@@ -160,6 +160,10 @@ class Searches:
             _embedder(schema, field.name)
         elif query is not None:
             queries.parse_vector(query, field, options.metric or Metric.COSINE)
+        if search.call.function == HYBRID:
+            queries.text_field(
+                schema, statement.questions.indexes(search.relation), given.text("text_column")
+            )
 
     def find(
         self,

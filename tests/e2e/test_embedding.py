@@ -13,6 +13,7 @@ from adbc_driver_flightsql import dbapi
 
 from flight_server.testing import Server, serve
 from tests.actions import act, act_all, put
+from tests.flight_sql import statement_query
 
 WORDS = ("cat", "dog", "car", "tree", "house", "river", "cloud", "stone")
 KEY = "sk-very-secret-key"
@@ -188,6 +189,26 @@ def test_texts_to_search_for_are_parameters(
     for text, found in (("my cat", "a cat"), ("a river", "the river"), (counted("dog"), "a dog and a cat")):
         cursor.execute(search, [str(text)])
         assert cursor.fetchall() == [(found,)]
+
+
+def test_ranks_by_vector_and_by_text_add_up(
+    client: flight.FlightClient, cursor: dbapi.Cursor, docs: str
+) -> None:
+    search = f"hybrid_search('{docs}', ?, k => 5, filter => 'id < 9')"
+    planned = statement_query(f"""FROM hybrid_search('"profile:user".{docs}', 'cat')""")
+    with pytest.raises(pa.ArrowInvalid, match="has no text index"):
+        client.get_flight_info(planned)
+    body = {"profile": "user", "table": docs, "column": "text", "type": "fts"}
+    act(client, "create_vector_index", **body, params={"filter_columns": ["id"]})
+    client.get_flight_info(planned)
+    put(client, ["profile:user", docs], pa.table({"id": [9], "text": ["cat"]}), mode="append")
+    cursor.execute(
+        f"SELECT s.id, n.name, _score FROM {search} s JOIN (VALUES (0, 'a'), (1, 'b'), (4, 'c')) n(id, name) "
+        "USING (id) ORDER BY _score DESC",
+        ["cat"],
+    )
+    by_rank = [(0, "a", 2 / 61), (1, "b", 2 / 62), (4, "c", 1 / 63)]
+    assert cursor.fetchall() == [(row, name, pytest.approx(score)) for row, name, score in by_rank]
 
 
 REFUSED = {
