@@ -25,9 +25,9 @@ class CallContext:
     """Everything a handler or a service may know about its call.
 
     `bucket` is the canonical current bucket (header, else session, else `primary`);
-    `named_bucket` is the canonical bucket that this very call's header named, None without one.
+    `named_bucket` is the canonical one that this very call's x-lakehouse-bucket named, None without.
     `profile` is the short name of the one that the header, or else the session, selected.
-    `schemas` are the session's, where bare names are looked for first, none where a header names a bucket.
+    `schemas` are the session's, where bare names come first, none where a header chooses the bucket.
     `compression` is how the rows of a result are compressed for the way, None where they are not;
     with `dictionaries` its ENUM columns are dictionary-encoded.
     `is_java` says that the client is one in Java, as JDBC drivers are.

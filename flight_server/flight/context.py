@@ -2,10 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
-from flight_server.domain.bucket import PRIMARY, PROFILE_PREFIX, Bucket, BucketRegistry
+from flight_server.domain.bucket import PRIMARY, PROFILE_PREFIX, BucketRegistry
 from flight_server.domain.call import CallContext, UploadTerms
 from flight_server.domain.dataset import IngestMode
-from flight_server.domain.identity import Identity
 from flight_server.errors import InvalidArgumentError
 from flight_server.flight.interceptors.authentication import Caller
 from flight_server.flight.wire.headers import (
@@ -36,13 +35,14 @@ def build(
     asked = (
         registry.profile(caller.identity, headers.profile.lower()) if headers.profile is not None else None
     )
-    named = _named(headers, caller.identity, registry, asked)
+    named = None if headers.bucket is None else registry.resolve(caller.identity, headers.bucket).name
+    selected = named or (asked.name if asked else None)
     return CallContext(
         identity=caller.identity,
         session_id=session.id,
-        bucket=named or session.bucket or _of_profile(session.profile) or PRIMARY,
+        bucket=selected or session.bucket or _of_profile(session.profile) or PRIMARY,
         named_bucket=named,
-        schemas=() if named else session.schemas,
+        schemas=() if selected else session.schemas,
         mode=_mode(headers.mode) if headers.mode is not None else None,
         upload=_terms(headers),
         compression=_compression(headers.compression) if headers.compression is not None else None,
@@ -51,15 +51,6 @@ def build(
         has_left=has_left,
         profile=session.profile if asked is None else asked.name.removeprefix(PROFILE_PREFIX),
     )
-
-
-def _named(
-    headers: Headers, identity: Identity, registry: BucketRegistry, profile: Bucket | None
-) -> str | None:
-    """Return the bucket that the headers name; a profile's only where they name no other."""
-    if headers.bucket is not None:
-        return registry.resolve(identity, headers.bucket).name
-    return profile.name if profile else None
 
 
 def _of_profile(profile: str | None) -> str | None:

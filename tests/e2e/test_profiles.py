@@ -1,7 +1,7 @@
 """Profiles: made, selected, loaded, indexed and dropped, through actions, headers and SQL."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -133,6 +133,33 @@ def test_activation_tells_what_is_in_memory(client: Any, profile: str) -> None:
     ]
 
 
+def by_action(client: Any, profile: str) -> None:
+    (told,) = act_all(client, "activate_profile", profile=profile, wait=False)
+    assert told["done"] is False
+
+
+def by_header(client: Any, profile: str) -> None:
+    header = (b"x-lakehouse-profile", profile.encode())
+    flight_sql.query(client, "SELECT 1", flight.FlightCallOptions(headers=[header]))
+
+
+def by_statement(client: Any, profile: str) -> None:
+    client.get_flight_info(flight_sql.statement_query(f"SET profile = '{profile}'"))
+
+
+@pytest.mark.parametrize("select", [by_action, by_header, by_statement])
+def test_selecting_a_profile_loads_it(client: Any, profile: str, select: Callable[[Any, str], None]) -> None:
+    query = f"SELECT state FROM sys.profiles WHERE profile = '{profile}'"
+    assert flight_sql.query(client, query).to_pylist() == [{"state": "cold"}]
+    select(client, profile)
+    for _ in range(100):
+        if flight_sql.query(client, query).to_pylist() == [{"state": "hot"}]:
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("it is not in memory")
+
+
 def test_lists_are_loaded_when_they_have_an_index(client: Any, profile: str) -> None:
     path = f"profile:{profile}"
     for name in ("indexed", "plain"):
@@ -165,6 +192,22 @@ def test_the_selected_profile_decides_what_a_bare_name_means(client: Any, own: S
             assert cursor.execute(search).fetchall() == nearest
         with pytest.raises(dbapi.Error, match="no profile 'nobody'; the profiles here are: user, "):
             cursor.execute("SET profile = 'nobody'")
+
+
+def test_uploads_go_to_the_selected_profile_unless_they_name_another_bucket(
+    own: Server, profile: str
+) -> None:
+    table = pa.table({"x": [1]})
+    with (
+        dbapi.connect(own.uri, {PROFILE_HEADER: profile}, autocommit=True) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.adbc_ingest(f"{profile}_own", table)
+        cursor.adbc_ingest(f"{profile}_other", table, db_schema_name="testing")
+        cursor.execute(f"SELECT bucket FROM sys.datasets WHERE starts_with(name, '{profile}_') ORDER BY name")
+        assert cursor.fetchall() == [("testing",), (f"profile:{profile}",)]
+    with flight.connect(own.uri) as client:
+        put(client, ("testing", f"{profile}_path"), table, profile=profile)
 
 
 BAD = [
