@@ -41,7 +41,18 @@ def test_there_are_blocks_of_both_languages() -> None:
     assert {block.values[0] for block in BLOCKS} == set(COMMANDS)
 
 
+def linked(page: Path) -> list[Path]:
+    links = [link for link in _LINK.findall(page.read_text()) if "://" not in link]
+    return [(page.parent / link).resolve() for link in links]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_links_lead_to_files(page: Path) -> None:
-    targets = [link for link in _LINK.findall(page.read_text()) if "://" not in link]
-    assert [link for link in targets if not (page.parent / link).exists()] == []
+    assert [target for target in linked(page) if not target.exists()] == []
+
+
+def test_the_readme_leads_to_every_page_and_names_every_package() -> None:
+    readme = PAGES[0]
+    assert set(PAGES[1:]) <= set(linked(readme))
+    packages = {path.parent.name for path in (ROOT / "flight_server").glob("*/__init__.py")}
+    assert {name for name in packages if f"{name}/`" not in readme.read_text()} == set()
