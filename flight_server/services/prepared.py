@@ -20,18 +20,21 @@ from flight_server.services.transactions import TransactionService
 
 _KIND = "prepared"
 _BOUND_BYTES = 64 * 1024 * 1024
-_NEW = 10_000
+_REMEMBERED = 10_000
 
 
 class PreparedService:
-    """Creates, binds, plans and closes prepared statements."""
+    """Creates, binds, plans and closes prepared statements.
+
+    `_worked` are the seconds that preparing took those that have not run yet.
+    """
 
     def __init__(self, query: QueryService, transactions: TransactionService, handles: Handles) -> None:
         self._query = query
         self._transactions = transactions
         self._handles = handles
         self._bound: RecentMap[str, Sequence[bytes]] = RecentMap(_BOUND_BYTES)
-        self._worked: RecentMap[str, float] = RecentMap(_NEW)
+        self._worked: RecentMap[str, float] = RecentMap(_REMEMBERED)
 
     async def create(self, call: CallContext, statement: SqlStatement) -> PreparedStatement:
         """Bind a statement once for its schemas and return its handle; nothing is run."""
@@ -92,7 +95,10 @@ class PreparedService:
         return SqlStatement(opened.fields["sql"], transaction_id, opened.fields["digest"])
 
     def _executed(self, call: CallContext, opened: Opened) -> SqlStatement:
-        """Return the statement to run: what preparing it took counts for its first run here."""
+        """Return the statement to run.
+
+        What preparing it took counts for its first run: a client that sends both sees one statement.
+        """
         worked = self._worked.pop(opened.fields["id"]) or 0.0
         return replace(self._statement(call, opened), worked=worked)
 

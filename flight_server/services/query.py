@@ -109,7 +109,7 @@ class QueryService:
     async def plan_dataset(self, call: CallContext, path: Sequence[str]) -> Plan:
         """Plan reading all of one dataset, named by `[dataset]` or `[bucket, dataset]`."""
         _, snapshot = self._snapshot(call, None)
-        planned = await self._bind(call, SqlStatement(_whole(path)), None, snapshot, Execution())
+        planned = await self._bind(call, SqlStatement(_whole(path)), None, snapshot, (), Execution())
         search_path = self._names.search_path(call, snapshot)
         resolution = StatementResolution(self._names, call.identity, search_path, snapshot)
         return self.seal_dataset(
@@ -188,7 +188,7 @@ class QueryService:
         """Run a statement of ours on a snapshot; without `targets` it changes temporary tables only."""
         query = self._queries.open(call, sql)
         with self._queries.running(query) as execution, self._kept.noting_loss(call):
-            request = self._request(call, SqlStatement(sql), transaction, snapshot, execution)
+            request = self._request(call, SqlStatement(sql), transaction, snapshot, (), execution)
             engine = self._dispatcher.of(call.identity)
             answer = await engine.run(replace(request, targets=targets))
             if isinstance(answer, DoneStatement):
@@ -199,7 +199,7 @@ class QueryService:
     ) -> PlannedStatement:
         """Bind a statement without a ticket; nothing is run."""
         transaction, snapshot = self._snapshot(call, statement.transaction_id)
-        return await self._bind(call, statement, transaction, snapshot, execution, parameters)
+        return await self._bind(call, statement, transaction, snapshot, parameters, execution)
 
     async def _bind(
         self,
@@ -207,11 +207,11 @@ class QueryService:
         statement: SqlStatement,
         transaction: Transaction | None,
         snapshot: Snapshot,
+        parameters: Sequence[bytes],
         execution: Execution,
-        parameters: Sequence[bytes] = (),
     ) -> PlannedStatement:
         """Ask the engine process for the schemas of a statement."""
-        request = self._request(call, statement, transaction, snapshot, execution, parameters)
+        request = self._request(call, statement, transaction, snapshot, parameters, execution)
         known = None if parameters else self._known(request)
         if known is not None:
             return known
@@ -246,7 +246,7 @@ class QueryService:
         """
         for attempt in itertools.count(1):
             transaction, snapshot = self._snapshot(call, statement.transaction_id)
-            request = self._request(call, statement, transaction, snapshot, execution, parameters)
+            request = self._request(call, statement, transaction, snapshot, parameters, execution)
             is_new = parameters or (transaction and transaction.is_aborted)
             known = None if is_new else self._known(request)
             if known is not None and statement.expected in ("", known.digest):
@@ -353,8 +353,8 @@ class QueryService:
         statement: SqlStatement,
         transaction: Transaction | None,
         snapshot: Snapshot,
+        parameters: Sequence[bytes],
         execution: Execution,
-        parameters: Sequence[bytes] = (),
     ) -> StatementRequest:
         self._limits.check_length(statement.sql)
         session = self._session(call)
