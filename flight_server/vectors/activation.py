@@ -130,6 +130,8 @@ class Activations:
                 entry.move(event)
                 if event is Event.LOADED and found is not None and entry.generation == generation:
                     entry.held = found
+                    if not set(before.blocks) <= set(found.blocks):
+                        entry.masks.clear()  # their keys would keep what has gone
                 entry.reserved = entry.held.bytes
                 if not entry.held.blocks:
                     entry.state = State.COLD

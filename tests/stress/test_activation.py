@@ -142,8 +142,30 @@ def test_memory_does_not_grow_however_often_profiles_go_and_come_back() -> None:
                 for shift, profile in enumerate(profiles):
                     assert search(client, profile, VECTORS[3], 1) == [shift * ROWS + 3]
             time.sleep(1)
-            pages = int(Path(f"/proc/{engine}/statm").read_text(encoding="ascii").split()[1])
-            return pages * 4096
+            return resident(engine)
 
         before = rounds(5)
         assert rounds(15) < before + 64 * 1024 * 1024
+
+
+def test_memory_does_not_grow_however_often_a_dataset_is_replaced() -> None:
+    rows, dim = 20_000, 256
+    with connected() as (server, client):
+        (engine,) = children(server.process.pid)
+
+        def replaced(count: int) -> int:
+            for _ in range(count):
+                flat = pa.array(RANDOM.standard_normal(rows * dim).astype(np.float32))
+                table = pa.table({"id": range(rows), "vector": pa.FixedSizeListArray.from_arrays(flat, dim)})
+                put(client, ("profile:user", "docs"), table, mode="replace")
+                query = np.array(table["vector"][7].as_py())
+                assert search(client, "user", query, 1) == [7]
+            return resident(engine)
+
+        before = replaced(4)
+        assert replaced(10) < before + 5 * rows * dim * 4
+
+
+def resident(pid: int) -> int:
+    """Return the memory of a process, in bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * 4096
